@@ -1,0 +1,1 @@
+"""The record: the only room with SQL."""

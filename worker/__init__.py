@@ -1,0 +1,1 @@
+"""Process 2: segments series on a GPU or CPU and delivers the results."""

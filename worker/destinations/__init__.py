@@ -1,0 +1,1 @@
+"""One module is one kind of place that a result is sent to."""

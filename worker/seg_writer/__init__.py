@@ -1,0 +1,1 @@
+"""Builds and validates the DICOM Segmentation object for every class of source."""

@@ -1,0 +1,1 @@
+"""One module or folder is one model system, behind one Protocol."""

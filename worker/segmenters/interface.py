@@ -1,0 +1,119 @@
+"""The one Protocol behind which every model system stands, and what goes in and comes out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.image_stack import Arrangement, ImageStack, Imaging
+
+
+class Status(StrEnum):
+    """How a segmentation ended."""
+
+    OK = "ok"
+    NO_MASK = "no_mask"
+    """The model looked and found nothing."""
+    OUT_OF_DOMAIN = "out_of_domain"
+    """The image is not of a kind that the model knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentClass:
+    """One kind of thing that a segmenter finds.
+
+    Attributes:
+        key: A key of the catalogue of coded types in ``worker.seg_writer``, for example ``"blood_vessel"``.
+        label: SegmentLabel for the reader, at most 64 characters (PS3.3 C.8.20.4).
+    """
+
+    key: str
+    label: str
+
+
+BLOOD_VESSEL = SegmentClass("blood_vessel", "Vessel")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterInfo:
+    """What is known of a segmenter without loading it; reading it imports no torch.
+
+    Attributes:
+        name: The word used in rules and on the command line.
+        version: Changes whenever the same input may give another mask.
+        summary: One line for lists.
+        imagings: The kinds of picture it is meant for.
+        arrangements: The arrangements it takes.
+        classes: What it finds, in the order of the first axis of its result.
+        weights_sha256: Hash over the weights, "" for a method without weights.
+        license: SPDX identifier of code and weights.
+    """
+
+    name: str
+    version: str
+    summary: str
+    imagings: frozenset[Imaging]
+    arrangements: frozenset[Arrangement]
+    classes: tuple[SegmentClass, ...] = (BLOOD_VESSEL,)
+    weights_sha256: str = ""
+    license: str = "Apache-2.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the user asks for besides the images. An empty prompt is the default."""
+
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """What a segmenter found.
+
+    Attributes:
+        status: How it ended; with any status but ``OK`` the mask is empty.
+        mask: ``(classes, frames, rows, columns)`` bool, the decision.
+        probability: The same axes, float16 in [0, 1], what the decision was taken from.
+        classes: One entry for each index of axis 0.
+        scores: One number in [0, 1] a frame: how sure the model is that the frame shows something.
+        parameters: Settings that decided the result (threshold, scales), for the SEG object and the audit log.
+        answer: What a language model said, "" for others.
+        seconds: Time spent by stage.
+        warnings: For the reader, without patient data.
+    """
+
+    status: Status
+    mask: NDArray[np.bool_]
+    probability: NDArray[np.float16]
+    classes: tuple[SegmentClass, ...]
+    scores: tuple[float, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    answer: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+ProgressCallback = Callable[[float], None]
+"""Called with the finished share, 0 to 1, as often as the segmenter likes."""
+
+
+class Segmenter(Protocol):
+    """A model system, loaded once in the child process and used for many series.
+
+    The class is named by the entry point group ``vesselq.segmenters``; it is made with keyword arguments from the
+    ``[models.NAME]`` table of the settings and the device (``"cpu"``, ``"cuda:0"``).
+    """
+
+    info: SegmenterInfo
+
+    def segment(self, stack: ImageStack, prompt: Prompt, progress: ProgressCallback) -> Segmentation:
+        """Find the vessels in one series.
+
+        Raises:
+            InvalidPromptError: The prompt does not fit.
+            UnsupportedSourceError: The stack is of a kind that this segmenter cannot take at all.
+        """
+        ...
