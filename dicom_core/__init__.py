@@ -1,1 +1,1 @@
-"""The words all processes share: settings, errors, identifiers, studies, jobs, routing, the spool. Pure: no network, no SQL."""
+"""The words all processes share: settings, errors, identifiers, studies, jobs, routing, the spool. Pure, no SQL."""

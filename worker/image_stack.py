@@ -60,7 +60,7 @@ class ImageStack:
         arrangement: How frames relate.
         imaging: The kind of picture.
         frames: One identity a frame, in the order of axis 0.
-        display_range: ``(low, high)`` in the units of ``pixels`` that the source's VOI window shows, None if it has none.
+        display_range: ``(low, high)`` in the units of ``pixels`` that the source's VOI window shows, or None.
         spacing_mm: ``(between frames, rows, columns)`` in millimetres; None where the object does not tell. For
             arrangements other than volume the first number is meaningless and 1.0.
         laterality: ``"R"``, ``"L"`` or None.

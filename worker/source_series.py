@@ -13,7 +13,7 @@ class SourceKind(StrEnum):
     """The classes of source that differ in how their SEG object is built."""
 
     SLICES = "slices"
-    """Single-frame instances with ImageOrientationPatient, ImagePositionPatient and FrameOfReferenceUID (CT, MR, PT)."""
+    """Single-frame instances with orientation, position and a frame of reference (CT, MR, PT)."""
     ENHANCED = "enhanced"
     """One multi-frame instance with a frame of reference and plane position for each frame (Enhanced CT/MR, OPT)."""
     RUN = "run"

@@ -1,0 +1,53 @@
+"""JSON logs, one object a line on standard error. Identifiers yes, patient data never."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+
+def configure_logs(process: str, level: str = "INFO", *, json: bool | None = None) -> None:
+    """Send everything, the logs of libraries included, through one chain.
+
+    Args:
+        process: Name of the process kind, bound to every line: ``listener``, ``dispatcher``, ``worker``, ``web``.
+        level: Least level of our own lines; libraries are held to WARNING.
+        json: JSON lines, or coloured text for a terminal; None: JSON unless standard error is a terminal.
+    """
+    as_json = not sys.stderr.isatty() if json is None else json
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    final: list[Any] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(sort_keys=True)]
+        if as_json
+        else [structlog.dev.ConsoleRenderer()]
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("vesselq").setLevel(level)
+    # pynetdicom and pydicom print element values, which are patient data, at these levels
+    for library in ("pynetdicom", "pydicom", "highdicom"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of one module; lines are events with keyword values: ``log.info("job claimed", job_id=...)``."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(f"vesselq.{name}")
+    return logger

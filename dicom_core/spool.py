@@ -1,0 +1,211 @@
+"""Where received bytes live, and the order of steps that makes them durable.
+
+``tmp/*.part`` -> fsync(file) -> rename into ``instances/XX/`` -> fsync(folder) -> (the record's transaction) -> answer.
+Both folders are on one file system. Names are hashes, never text from the wire. A file name holds the hash of the SOP
+Instance UID and of the content, so that writing the same object again replaces equal bytes by equal bytes, and other
+content under the same UID is another file.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from dicom_core.errors import SpoolDamagedError, SpoolError, SpoolFullError
+
+PREAMBLE = bytes(128) + b"DICM"
+"""PS3.10 section 7.1. Zeros: a preamble from the wire could make the file an executable as well."""
+_SHARDS = [f"{number:02x}" for number in range(256)]
+_COPY_BYTES = 1024 * 1024
+_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledFile:
+    """A file whose bytes are on the disk under their final name; its folder is not yet synchronised.
+
+    Attributes:
+        path: Relative to the spool folder.
+        sha256: Hex digest over the data set as received.
+        size_bytes: Of the whole file.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class IncomingFile:
+    """One object while it is being received. Use as a context manager: left without ``keep``, nothing stays behind."""
+
+    def __init__(self, spool: "Spool", file_meta: bytes) -> None:
+        self._spool = spool
+        self._path = spool.folder / "tmp" / f"{secrets.token_hex(16)}.part"
+        self._hash = hashlib.sha256()
+        self._size = len(PREAMBLE) + len(file_meta)
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
+            self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+            self._write_all(PREAMBLE + file_meta)
+        except OSError as error:
+            raise _spool_error("a file in the spool cannot be written", error) from error
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes of the data set.
+
+        Raises:
+            SpoolFullError: The disk is full.
+            SpoolError: The disk does not take the bytes.
+        """
+        self._hash.update(data)
+        self._size += len(data)
+        try:
+            self._write_all(data)
+        except OSError as error:
+            raise _spool_error("a file in the spool cannot be written", error) from error
+
+    def keep(self, sop_instance_uid: str) -> SpooledFile:
+        """Synchronise the bytes and give the file its final name. The caller synchronises the folder."""
+        sha256 = self._hash.hexdigest()
+        name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]}-{sha256[:32]}.dcm"
+        path = f"instances/{name[:2]}/{name}"
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._path.rename(self._spool.folder / path)
+        except OSError as error:
+            raise _spool_error("a file in the spool cannot be made durable", error) from error
+        return SpooledFile(path, sha256, self._size)
+
+    def _write_all(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while len(view):
+            view = view[self._file.write(view) :]
+
+    def __enter__(self) -> "IncomingFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class Spool:
+    """The folder of received instances."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self) -> None:
+        """Make the folders, durable, readable by the owner only.
+
+        Raises:
+            SpoolError: The folder cannot be made or written.
+        """
+        try:
+            for part in ("tmp", "instances", *(f"instances/{shard}" for shard in _SHARDS)):
+                (self.folder / part).mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+            for part in ("instances", "."):
+                sync_folder(self.folder / part)
+        except OSError as error:
+            raise _spool_error(f"the spool folder {self.folder} cannot be used", error) from error
+
+    def receive(self, file_meta: bytes) -> IncomingFile:
+        """Begin a file with the encoded File Meta Information (PS3.10 section 7.1, group 0002 elements only)."""
+        return IncomingFile(self, file_meta)
+
+    def synchronise(self, files: Iterable[SpooledFile]) -> None:
+        """Make the names of ``files`` durable, each folder once.
+
+        Raises:
+            SpoolError: A folder cannot be synchronised.
+        """
+        try:
+            for folder in {(self.folder / file.path).parent for file in files}:
+                sync_folder(folder)
+        except OSError as error:
+            raise _spool_error("a folder of the spool cannot be made durable", error) from error
+
+    def path(self, relative: str) -> Path:
+        """The absolute path of a recorded file."""
+        return self.folder / relative
+
+    def free_bytes(self) -> int:
+        """Free space of the file system, for the low-water marks."""
+        return shutil.disk_usage(self.folder).free
+
+    def kept_paths(self) -> Iterator[str]:
+        """Relative paths of all files under their final name."""
+        for path in (self.folder / "instances").glob("??/*.dcm"):
+            yield str(path.relative_to(self.folder))
+
+    def unfinished_paths(self) -> Iterator[Path]:
+        """Files of objects that were never received to the end."""
+        yield from (self.folder / "tmp").glob("*.part")
+
+    def remove(self, relative: str) -> None:
+        """Remove a file that no row needs any more; one that is gone already is fine."""
+        self.path(relative).unlink(missing_ok=True)
+
+    def verify(self, relative: str, sha256: str) -> None:
+        """Compare a file with its recorded hash.
+
+        Raises:
+            SpoolDamagedError: The file is missing, cannot be read or has other content.
+        """
+        try:
+            with self.path(relative).open("rb") as file:
+                actual = data_set_hash(file)
+        except OSError as error:
+            raise SpoolDamagedError(f"spool file {relative} cannot be read: {error.strerror}") from error
+        if actual != sha256:
+            raise SpoolDamagedError(f"spool file {relative} has other content than was received")
+
+
+def data_set_hash(file: BinaryIO) -> str:
+    """SHA-256 over the data set of a DICOM file that this module wrote: preamble and group 0002 are left out."""
+    head = file.read(len(PREAMBLE) + 12)
+    if len(head) < len(PREAMBLE) + 12 or head[128:132] != b"DICM":
+        raise SpoolDamagedError("a spool file has lost its beginning")
+    # (0002,0000) FileMetaInformationGroupLength, explicit VR little endian: tag, UL, 4, value
+    file.seek(len(PREAMBLE) + 12 + int.from_bytes(head[-4:], "little"))
+    digest = hashlib.sha256()
+    while chunk := file.read(_COPY_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in ``folder`` durable (fsync of the directory)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def keep_file(temporary: Path, final: Path) -> None:
+    """Make a finished file durable under its final name: fsync, rename, fsync of the folder.
+
+    Raises:
+        SpoolError: The disk does not take it.
+    """
+    try:
+        final.parent.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(final)
+        sync_folder(final.parent)
+        sync_folder(final.parent.parent)
+    except OSError as error:
+        raise _spool_error("a result cannot be made durable", error) from error
+
+
+def _spool_error(what: str, error: OSError) -> SpoolError:
+    full = error.errno in (28, 122)  # ENOSPC, EDQUOT
+    kind = SpoolFullError if full else SpoolError
+    return kind(f"{what}: {error.strerror}")
