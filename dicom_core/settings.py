@@ -100,7 +100,6 @@ class StorageSCUSettings(_Destination):
     host: str = Field(description="Address or name.")
     port: Port = Field(104, description="TCP port.")
     calling_ae_title: str = Field("", description="Our AE title towards it; empty: the listener's.")
-    storage_commitment: bool = Field(False, description="Ask for storage commitment (PS3.4 annex J) before DONE.")
 
 
 class StowRSSettings(_Destination):

@@ -83,7 +83,7 @@ class IncomingFile:
 
     def _write_all(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
-        while len(view):
+        while view:
             view = view[self._file.write(view) :]
 
     def __enter__(self) -> "IncomingFile":

@@ -1,0 +1,182 @@
+"""The audit log: append-only rows, each carrying the hash of the one before, in the transaction of what they tell.
+
+``row_hash`` is SHA-256 over the canonical JSON of every other column, the previous hash among them. A changed, removed
+or reordered row breaks every hash after it. Event identifiers are those of PS3.15 annex A.5.3; events of our own that
+the Standard has no message for carry none.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, IntEnum
+from typing import Any
+
+from sqlalchemy import select
+
+from db.models import AuditEvent
+from db.session import Record, Transaction
+from dicom_core.errors import AuditError
+
+FIRST_PREVIOUS_HASH = "0" * 64
+"""What the first row continues."""
+_HASHED = (
+    "sequence", "at", "event", "event_id", "event_type", "action", "outcome", "process", "user", "ae_title", "address",
+    "study_instance_uid", "job_id", "detail", "previous_hash",
+)  # fmt: skip
+
+
+class Outcome(IntEnum):
+    """EventOutcomeIndicator of PS3.15 A.5.2."""
+
+    SUCCESS = 0
+    MINOR_FAILURE = 4
+    SERIOUS_FAILURE = 8
+    MAJOR_FAILURE = 12
+
+
+class Event(Enum):
+    """What can happen: our word, EventID, EventTypeCode (DCM codes, "" where there is none) and EventActionCode."""
+
+    APPLICATION_START = ("application-start", "110100", "110120", "E")
+    APPLICATION_STOP = ("application-stop", "110100", "110121", "E")
+    CONFIGURATION_LOADED = ("configuration-loaded", "110113", "110131", "E")
+    ASSOCIATION_REFUSED = ("association-refused", "110113", "110126", "E")
+    INSTANCE_REFUSED = ("instance-refused", "110104", "", "C")
+    INSTANCE_CONFLICT = ("instance-conflict", "110113", "", "E")
+    INSTANCES_RECEIVED = ("instances-received", "110104", "", "C")
+    INSTANCE_MISSING = ("instance-missing", "110113", "", "E")
+    STUDY_RECEIVING = ("study-receiving", "", "", "C")
+    STUDY_COMPLETE = ("study-complete", "", "", "U")
+    JOB_QUEUED = ("job-queued", "", "", "C")
+    JOB_SKIPPED = ("job-skipped", "", "", "C")
+    JOB_RUNNING = ("job-running", "110103", "", "R")
+    JOB_HANDED_BACK = ("job-handed-back", "", "", "U")
+    JOB_ATTEMPT_FAILED = ("job-attempt-failed", "", "", "U")
+    JOB_FAILED = ("job-failed", "", "", "U")
+    JOB_NO_VESSEL_FOUND = ("job-no-vessel-found", "", "", "U")
+    JOB_SUPERSEDED = ("job-superseded", "", "", "U")
+    JOB_CANCELLED = ("job-cancelled", "", "", "U")
+    JOB_RETRIED = ("job-retried", "", "", "U")
+    JOB_STATE = ("job-state", "", "", "U")
+    SEG_CREATED = ("seg-created", "110103", "", "C")
+    TRANSFER_BEGUN = ("transfer-begun", "110102", "", "E")
+    INSTANCES_SENT = ("instances-sent", "110104", "", "C")
+    TRANSFER_FAILED = ("transfer-failed", "110104", "", "C")
+    SOURCES_PURGED = ("sources-purged", "110105", "", "D")
+    AUDIT_READ = ("audit-read", "110101", "", "R")
+
+    def __init__(self, word: str, event_id: str, event_type: str, action: str) -> None:
+        self.word = word
+        self.event_id = event_id
+        self.event_type = event_type
+        self.action = action
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a walk along the chain found.
+
+    Attributes:
+        rows: How many rows were read.
+        first_bad_sequence: The first row that does not fit, None when the chain holds.
+        problem: What is wrong with it, in words.
+        head_hash: Hash of the last row.
+    """
+
+    rows: int
+    first_bad_sequence: int | None
+    problem: str
+    head_hash: str
+
+
+def append(
+    transaction: Transaction,
+    event: Event,
+    *,
+    outcome: Outcome = Outcome.SUCCESS,
+    ae_title: str = "",
+    address: str = "",
+    study_instance_uid: str = "",
+    job_id: str = "",
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Add one row to the chain, inside a writing transaction (the only writer at this moment).
+
+    Args:
+        transaction: From ``Record.writing``.
+        event: What happened.
+        outcome: How it went.
+        ae_title: The peer's AE title or the destination's.
+        address: The peer's network address.
+        study_instance_uid: Which study it touches, "" for none.
+        job_id: Which job it touches, "" for none.
+        detail: JSON-ready facts; never patient data.
+    """
+    session = transaction.session
+    last = session.execute(
+        select(AuditEvent.sequence, AuditEvent.row_hash).order_by(AuditEvent.sequence.desc()).limit(1)
+    ).one_or_none()
+    row = AuditEvent(
+        sequence=(last.sequence + 1) if last else 1,
+        at=transaction.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        event=event.word,
+        event_id=event.event_id,
+        event_type=event.event_type,
+        action=event.action,
+        outcome=int(outcome),
+        process=transaction.process,
+        user=transaction.user,
+        ae_title=ae_title,
+        address=address,
+        study_instance_uid=study_instance_uid,
+        job_id=job_id,
+        detail=dict(detail or {}),
+        previous_hash=last.row_hash if last else FIRST_PREVIOUS_HASH,
+    )
+    row.row_hash = _hash(row)
+    session.add(row)
+    session.flush()
+
+
+def record_event(record: Record, event: Event, **facts: Any) -> None:
+    """Write one event that changes nothing else, in a transaction of its own.
+
+    Raises:
+        AuditError: It could not be written; the caller must refuse the work that it tells of.
+    """
+    try:
+        with record.writing() as transaction:
+            append(transaction, event, **facts)
+    except Exception as error:  # any failure to audit has one meaning for the caller
+        raise AuditError(f"the audit log cannot be written: {error}") from error
+
+
+def verify(record: Record) -> Verification:
+    """Walk the whole chain and recompute every hash."""
+    previous, expected, rows = FIRST_PREVIOUS_HASH, 1, 0
+    with record.reading() as session:
+        for row in session.scalars(select(AuditEvent).order_by(AuditEvent.sequence).execution_options(yield_per=1000)):
+            problem = ""
+            if row.sequence != expected:
+                problem = f"row {expected} is missing"
+            elif row.previous_hash != previous:
+                problem = "it does not continue the row before it"
+            elif row.row_hash != _hash(row):
+                problem = "its content is not what was written"
+            if problem:
+                return Verification(rows, row.sequence, problem, previous)
+            previous, expected, rows = row.row_hash, expected + 1, rows + 1
+    return Verification(rows, None, "", previous)
+
+
+def _hash(row: AuditEvent) -> str:
+    content = {name: getattr(row, name) for name in _HASHED}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def parsed_time(at: str) -> datetime:
+    """The time of a row as an aware datetime."""
+    return datetime.fromisoformat(at)

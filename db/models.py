@@ -1,0 +1,258 @@
+"""The tables. Names are DICOM keywords in snake case, times are UTC."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in Python, UTC in the database (SQLite has no time zones)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware time into UTC; a naive one is a programming error."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without zone reached the record")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give times from SQLite their zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
+
+
+UID = String(64)
+AE_TITLE = String(16)
+IDENTIFIER = String(32)
+
+
+class Installation(Base):
+    """One row: facts drawn once when the record is made."""
+
+    __tablename__ = "installation"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site_key: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class Process(Base):
+    """A running listener, dispatcher, worker or web server. A process that stops beating is dead."""
+
+    __tablename__ = "processes"
+    process_id: Mapped[str] = mapped_column(IDENTIFIER, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    version: Mapped[str] = mapped_column(String(32), default="")
+    started_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    stopped_at: Mapped[datetime | None]
+    doing: Mapped[str] = mapped_column(Text, default="")
+
+
+class AssociationRow(Base):
+    """An association that brought at least one instance."""
+
+    __tablename__ = "associations"
+    association_id: Mapped[str] = mapped_column(IDENTIFIER, primary_key=True)
+    process_id: Mapped[str] = mapped_column(IDENTIFIER, index=True)
+    calling_ae_title: Mapped[str] = mapped_column(AE_TITLE)
+    called_ae_title: Mapped[str] = mapped_column(AE_TITLE)
+    peer_address: Mapped[str] = mapped_column(String(64))
+    opened_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None] = mapped_column(index=True)
+    outcome: Mapped[str] = mapped_column(String(16))
+
+
+class AssociationStudy(Base):
+    """What one association brought of one study."""
+
+    __tablename__ = "association_studies"
+    association_id: Mapped[str] = mapped_column(ForeignKey("associations.association_id"), primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True, index=True)
+    stored: Mapped[int] = mapped_column(default=0)
+    duplicates: Mapped[int] = mapped_column(default=0)
+    conflicts: Mapped[int] = mapped_column(default=0)
+    size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class Study(Base):
+    """One StudyInstanceUID."""
+
+    __tablename__ = "studies"
+    study_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    generation: Mapped[int] = mapped_column(default=0)
+    first_received_at: Mapped[datetime] = mapped_column(index=True)
+    last_received_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    close_requested: Mapped[bool] = mapped_column(default=False)
+
+
+class Series(Base):
+    """One SeriesInstanceUID of a study."""
+
+    __tablename__ = "series"
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    modality: Mapped[str] = mapped_column(String(16))
+    last_association_id: Mapped[str] = mapped_column(IDENTIFIER)
+
+
+class Instance(Base):
+    """One stored SOP instance."""
+
+    __tablename__ = "instances"
+    sop_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"))
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(UID)
+    state: Mapped[str] = mapped_column(String(16))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(String(128), index=True)
+    association_id: Mapped[str] = mapped_column(IDENTIFIER)
+    received_at: Mapped[datetime]
+    __table_args__ = (Index(None, "study_instance_uid", "series_instance_uid"),)
+
+
+class ConflictingInstance(Base):
+    """Bytes that came under a SOP Instance UID which other content already has; kept aside for a person."""
+
+    __tablename__ = "conflicting_instances"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    study_instance_uid: Mapped[str] = mapped_column(UID)
+    sha256: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str] = mapped_column(String(128), index=True)
+    association_id: Mapped[str] = mapped_column(IDENTIFIER)
+    received_at: Mapped[datetime]
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "sha256"),)
+
+
+class JobRow(Base):
+    """One series of one generation of a study, one segmenter."""
+
+    __tablename__ = "jobs"
+    job_id: Mapped[str] = mapped_column(IDENTIFIER, primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    generation: Mapped[int]
+    modality: Mapped[str] = mapped_column(String(16))
+    rule: Mapped[str] = mapped_column(String(64))
+    segmenter: Mapped[str] = mapped_column(String(64))
+    prompt: Mapped[str] = mapped_column(Text)
+    destinations: Mapped[list[str]]
+    priority: Mapped[int]
+    input_hash: Mapped[str] = mapped_column(String(64))
+    configuration_hash: Mapped[str] = mapped_column(String(64))
+    calling_ae_title: Mapped[str] = mapped_column(AE_TITLE)
+    peer_address: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str] = mapped_column(IDENTIFIER, default="")
+    lease_expires_at: Mapped[datetime | None]
+    next_try_at: Mapped[datetime | None]
+    rung_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    updated_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    result_path: Mapped[str] = mapped_column(String(128), default="")
+    result_sha256: Mapped[str] = mapped_column(String(64), default="")
+    result_sop_instance_uid: Mapped[str] = mapped_column(UID, default="", index=True)
+    result_series_instance_uid: Mapped[str] = mapped_column(UID, default="")
+    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    __table_args__ = (
+        UniqueConstraint("study_instance_uid", "series_instance_uid", "generation", "configuration_hash"),
+        Index(None, "state", "priority", "created_at"),
+    )
+
+
+class DeliveryRow(Base):
+    """One result object on its way to one destination."""
+
+    __tablename__ = "deliveries"
+    delivery_id: Mapped[str] = mapped_column(IDENTIFIER, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"))
+    destination: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(default=0)
+    refusals: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
+    answer: Mapped[str] = mapped_column(Text, default="")
+    lease_owner: Mapped[str] = mapped_column(IDENTIFIER, default="")
+    lease_expires_at: Mapped[datetime | None]
+    next_try_at: Mapped[datetime | None]
+    rung_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    __table_args__ = (UniqueConstraint("job_id", "destination"), Index(None, "state", "destination"))
+
+
+class AuditEvent(Base):
+    """One link of the audit chain (``db.audit``). Rows are only ever added."""
+
+    __tablename__ = "audit_events"
+    sequence: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
+    )
+    at: Mapped[str] = mapped_column(String(32), index=True)
+    event: Mapped[str] = mapped_column(String(32), index=True)
+    event_id: Mapped[str] = mapped_column(String(16))
+    event_type: Mapped[str] = mapped_column(String(16), default="")
+    action: Mapped[str] = mapped_column(String(1))
+    outcome: Mapped[int]
+    process: Mapped[str] = mapped_column(String(64))
+    user: Mapped[str] = mapped_column(String(128), default="")
+    ae_title: Mapped[str] = mapped_column(AE_TITLE, default="", index=True)
+    address: Mapped[str] = mapped_column(String(64), default="")
+    study_instance_uid: Mapped[str] = mapped_column(UID, default="", index=True)
+    job_id: Mapped[str] = mapped_column(IDENTIFIER, default="", index=True)
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    row_hash: Mapped[str] = mapped_column(String(64))
+
+
+__all__ = [
+    "AssociationRow", "AssociationStudy", "AuditEvent", "Base", "ConflictingInstance", "DeliveryRow", "Installation",
+    "Instance", "JobRow", "Process", "Series", "Study",
+]  # fmt: skip

@@ -1,0 +1,141 @@
+"""The record: one engine, short transactions, one writer at a time, and the database's own clock.
+
+Every function of this room that changes something opens exactly one writing transaction: the guarded change and its
+audit rows commit together or not at all. Writers are serialised (SQLite: BEGIN IMMEDIATE; PostgreSQL: an advisory
+lock), since each audit row continues the hash of the one before.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from dicom_core.errors import UnavailableError
+
+BUSY_TIMEOUT_SECONDS = 30
+"""How long a writer waits for the others before it gives up."""
+_WRITER_LOCK = 0x76_65_73_73
+"""Key of the PostgreSQL advisory lock: "vess"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A writing transaction.
+
+    Attributes:
+        session: The ORM session; committed by ``Record.writing`` when the block ends.
+        now: The database's clock when the transaction began to write.
+        process: Who writes, for the audit log.
+        user: On whose behalf.
+    """
+
+    session: Session
+    now: datetime
+    process: str
+    user: str
+
+
+class Record:
+    """A connection to the record. Safe to share between threads, not between processes.
+
+    Attributes:
+        process: Who writes, for the audit log: the kind of process and its id, for example ``listener/4f1c``.
+        user: The person on whose behalf it writes, "" for the system itself.
+    """
+
+    def __init__(self, url: str, *, process: str, user: str = "") -> None:
+        self.process = process
+        self.user = user
+        self._engine = _engine(url)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for migrations."""
+        return self._engine
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """One transaction that may change rows and that is the only such at this moment.
+
+        Raises:
+            UnavailableError: The database does not answer, is locked or full.
+        """
+        with _translated(), Session(self._engine, expire_on_commit=False) as session, session.begin():
+            _lock(session)
+            yield Transaction(session, _clock(session), self.process, self.user)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that only reads; it waits for nobody.
+
+        Raises:
+            UnavailableError: The database does not answer.
+        """
+        with _translated(), Session(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        with self.reading() as session:
+            return _clock(session)
+
+    def close(self) -> None:
+        """Let all connections go."""
+        self._engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, DBAPIError) as error:
+        if isinstance(error, OperationalError) or error.connection_invalidated:
+            # the driver's text only: the statement and its parameters stay out of logs
+            raise UnavailableError(f"the database does not answer: {_first_line(error)}") from error
+        raise
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", error)).strip().splitlines()[0]
+
+
+def _lock(session: Session) -> None:
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+    else:
+        session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _clock(session: Session) -> datetime:
+    if session.get_bind().dialect.name == "postgresql":
+        moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return moment.astimezone(UTC)
+    value: str = session.execute(text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")).scalar_one()
+    return datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}, pool_size=10, max_overflow=40
+    )
+
+    @event.listens_for(engine, "connect")
+    def _durable(connection: Any, _: object) -> None:
+        # transactions are begun by hand (BEGIN IMMEDIATE), never by the driver
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
