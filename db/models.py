@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -192,6 +193,7 @@ class JobRow(Base):
     lease_expires_at: Mapped[datetime | None]
     next_try_at: Mapped[datetime | None]
     rung_at: Mapped[datetime | None]
+    queue_key: Mapped[float] = mapped_column(Float)
     created_at: Mapped[datetime] = mapped_column(index=True)
     updated_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
@@ -203,7 +205,7 @@ class JobRow(Base):
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     __table_args__ = (
         UniqueConstraint("study_instance_uid", "series_instance_uid", "generation", "configuration_hash"),
-        Index(None, "state", "priority", "created_at"),
+        Index(None, "state", "queue_key"),
     )
 
 
@@ -214,6 +216,7 @@ class DeliveryRow(Base):
     delivery_id: Mapped[str] = mapped_column(IDENTIFIER, primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"))
     destination: Mapped[str] = mapped_column(String(64))
+    lane: Mapped[str] = mapped_column(String(96))
     state: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(default=0)
     refusals: Mapped[int] = mapped_column(default=0)
@@ -225,7 +228,7 @@ class DeliveryRow(Base):
     rung_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
-    __table_args__ = (UniqueConstraint("job_id", "destination"), Index(None, "state", "destination"))
+    __table_args__ = (UniqueConstraint("job_id", "destination"), Index(None, "state", "lane"))
 
 
 class AuditEvent(Base):

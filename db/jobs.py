@@ -1,0 +1,417 @@
+"""The queue: claiming by lease and fence, heart beats, ends, retries. One guarded change and its audit row at a time.
+
+A worker holds a job as long as its lease lasts by the database's clock. Every claim and every intervention raises the
+fence; a worker that comes late with an old fence is refused with ``LeaseLostError`` and writes nothing.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+
+from db import audit
+from db.audit import Event, Outcome
+from db.models import DeliveryRow, JobRow, Study
+from db.session import Record, Transaction
+from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
+from dicom_core.job import (
+    CANCELLABLE,
+    FINISHED,
+    RETRYABLE_BY_OPERATOR,
+    TRANSITIONS,
+    DeliveryState,
+    Job,
+    JobState,
+    KeptResult,
+)
+from dicom_core.settings import SENDER
+from dicom_core.study import StudyState
+
+_EVENTS = {
+    JobState.RUNNING: Event.JOB_RUNNING,
+    JobState.SEG_READY: Event.SEG_CREATED,
+    JobState.NO_VESSEL_FOUND: Event.JOB_NO_VESSEL_FOUND,
+    JobState.SKIPPED: Event.JOB_SKIPPED,
+    JobState.FAILED: Event.JOB_FAILED,
+    JobState.SUPERSEDED: Event.JOB_SUPERSEDED,
+    JobState.CANCELLED: Event.JOB_CANCELLED,
+}
+
+
+def as_job(row: JobRow) -> Job:
+    """The frozen form of a row."""
+    return Job(
+        job_id=row.job_id,
+        study_instance_uid=row.study_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        generation=row.generation,
+        modality=row.modality,
+        state=JobState(row.state),
+        reason=row.reason,
+        rule=row.rule,
+        segmenter=row.segmenter,
+        prompt=row.prompt,
+        destinations=tuple(row.destinations),
+        priority=row.priority,
+        attempts=row.attempts,
+        fence=row.fence,
+        input_hash=row.input_hash,
+        configuration_hash=row.configuration_hash,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        calling_ae_title=row.calling_ae_title,
+        lease_owner=row.lease_owner,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        result_path=row.result_path,
+        result_sha256=row.result_sha256,
+        result_sop_instance_uid=row.result_sop_instance_uid,
+        result_series_instance_uid=row.result_series_instance_uid,
+        result=dict(row.result),
+    )
+
+
+def change_state(
+    transaction: Transaction,
+    row: JobRow,
+    state: JobState,
+    reason: str = "",
+    *,
+    event: Event | None = None,
+    outcome: Outcome = Outcome.SUCCESS,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Move a job along an allowed transition and audit it.
+
+    Raises:
+        ConflictError: ``TRANSITIONS`` has no such change.
+    """
+    before = JobState(row.state)
+    if state is not before and state not in TRANSITIONS[before]:
+        raise ConflictError(f"job {row.job_id} is {before}; it cannot become {state}")
+    row.state, row.reason, row.updated_at = state, reason, transaction.now
+    if state in FINISHED:
+        row.finished_at = transaction.now
+    audit.append(
+        transaction,
+        event or _EVENTS.get(state, Event.JOB_STATE),
+        outcome=outcome,
+        study_instance_uid=row.study_instance_uid,
+        job_id=row.job_id,
+        detail={"from": before.value, "to": state.value, **({"reason": reason} if reason else {}), **(detail or {})},
+    )
+
+
+def end(transaction: Transaction, row: JobRow, state: JobState, reason: str) -> None:
+    """Take a job away from whoever has it: SUPERSEDED or CANCELLED, with the deliveries that have not begun."""
+    row.fence += 1
+    row.lease_owner, row.lease_expires_at = "", None
+    change_state(transaction, row, state, reason)
+    transaction.session.execute(
+        update(DeliveryRow)
+        .where(DeliveryRow.job_id == row.job_id, DeliveryRow.state.in_([DeliveryState.WAITING, DeliveryState.SENDING]))
+        .values(state=DeliveryState.CANCELLED, fence=DeliveryRow.fence + 1, finished_at=transaction.now)
+    )
+
+
+def _claimable(now: datetime) -> ColumnElement[bool]:
+    """Due, and of a study that is not being received again: then the next generation decides what still counts."""
+    complete = exists().where(Study.study_instance_uid == JobRow.study_instance_uid, Study.state == StudyState.COMPLETE)
+    return and_(JobRow.state == JobState.QUEUED, or_(JobRow.next_try_at.is_(None), JobRow.next_try_at <= now), complete)
+
+
+def claim(record: Record, owner: str, lease_seconds: float) -> Job | None:
+    """Take the most urgent job that is due, None when there is none.
+
+    Args:
+        record: The record.
+        owner: Process id of the worker.
+        lease_seconds: How long it is held without a heart beat.
+    """
+    with record.writing() as transaction:
+        row = transaction.session.scalars(
+            select(JobRow).where(_claimable(transaction.now)).order_by(JobRow.queue_key, JobRow.job_id).limit(1)
+        ).one_or_none()
+        if row is None:
+            return None
+        row.attempts += 1
+        row.fence += 1
+        row.lease_owner = owner
+        row.lease_expires_at = transaction.now + timedelta(seconds=lease_seconds)
+        row.started_at = transaction.now
+        row.finished_at = None
+        change_state(transaction, row, JobState.RUNNING, detail={"attempt": row.attempts, "worker": owner})
+        return as_job(row)
+
+
+def heartbeat(record: Record, job: Job, lease_seconds: float) -> None:
+    """Prolong the lease.
+
+    Raises:
+        LeaseLostError: Somebody else has the job, or it was cancelled or superseded.
+    """
+    with record.writing() as transaction:
+        changed = transaction.session.execute(
+            update(JobRow)
+            .where(JobRow.job_id == job.job_id, JobRow.fence == job.fence, JobRow.state == JobState.RUNNING)
+            .values(lease_expires_at=transaction.now + timedelta(seconds=lease_seconds))
+            .returning(JobRow.job_id)
+        ).one_or_none()
+        if changed is None:
+            raise LeaseLostError(f"job {job.job_id} is no longer held by this worker")
+
+
+def _held(transaction: Transaction, job: Job) -> JobRow:
+    row = transaction.session.get(JobRow, job.job_id)
+    if row is None or row.fence != job.fence or row.state != JobState.RUNNING:
+        raise LeaseLostError(f"job {job.job_id} is no longer held by this worker")
+    return row
+
+
+def keep_result(record: Record, job: Job, kept: KeptResult) -> list[str]:
+    """RUNNING -> SEG_READY with one delivery a destination; without destinations the job is DONE.
+
+    Returns:
+        The ids of the deliveries.
+
+    Raises:
+        LeaseLostError: The result comes too late and must not be used.
+    """
+    with record.writing() as transaction:
+        row = _held(transaction, job)
+        row.lease_owner, row.lease_expires_at = "", None
+        row.result_path, row.result_sha256 = kept.path, kept.sha256
+        row.result_sop_instance_uid = kept.sop_instance_uid
+        row.result_series_instance_uid = kept.series_instance_uid
+        row.result = dict(kept.summary)
+        change_state(
+            transaction,
+            row,
+            JobState.SEG_READY,
+            detail={"sop_instance_uid": kept.sop_instance_uid, "sha256": kept.sha256, **_provenance(kept)},
+        )
+        if not row.destinations:
+            change_state(transaction, row, JobState.DONE, "no destination is configured; the result is kept here")
+        return [_add_delivery(transaction, row, destination) for destination in row.destinations]
+
+
+def _provenance(kept: KeptResult) -> dict[str, Any]:
+    names = ("model", "model_version", "weights_sha256", "frames_with_vessel")
+    return {name: kept.summary[name] for name in names if name in kept.summary}
+
+
+def _add_delivery(transaction: Transaction, row: JobRow, destination: str) -> str:
+    delivery = DeliveryRow(
+        delivery_id=uuid.uuid4().hex,
+        job_id=row.job_id,
+        destination=destination,
+        lane=f"{SENDER}:{row.calling_ae_title}@{row.peer_address}" if destination == SENDER else destination,
+        state=DeliveryState.WAITING,
+        attempts=0,
+        refusals=0,
+        fence=0,
+        created_at=transaction.now,
+    )
+    transaction.session.add(delivery)
+    transaction.session.flush()
+    return delivery.delivery_id
+
+
+def finish_without_result(record: Record, job: Job, state: JobState, reason: str, summary: dict[str, Any]) -> None:
+    """RUNNING -> NO_VESSEL_FOUND or SKIPPED: a visible end without an object.
+
+    Raises:
+        LeaseLostError: Too late.
+    """
+    with record.writing() as transaction:
+        row = _held(transaction, job)
+        row.lease_owner, row.lease_expires_at, row.result = "", None, summary
+        change_state(transaction, row, state, reason)
+
+
+def fail_attempt(
+    record: Record, job: Job, reason: str, *, retryable: bool, maximum_attempts: int, retry_after_seconds: float
+) -> JobState:
+    """RUNNING -> QUEUED for another try, or FAILED when none is left or none can help.
+
+    Returns:
+        The state that it has now.
+
+    Raises:
+        LeaseLostError: Too late.
+    """
+    with record.writing() as transaction:
+        return _fail(transaction, _held(transaction, job), reason, retryable, maximum_attempts, retry_after_seconds)
+
+
+def _fail(
+    transaction: Transaction,
+    row: JobRow,
+    reason: str,
+    retryable: bool,
+    maximum_attempts: int,
+    retry_after_seconds: float,
+) -> JobState:
+    row.lease_owner, row.lease_expires_at = "", None
+    row.fence += 1
+    if retryable and row.attempts < maximum_attempts:
+        row.next_try_at = transaction.now + timedelta(seconds=retry_after_seconds * 2 ** (row.attempts - 1))
+        row.rung_at = None
+        change_state(
+            transaction,
+            row,
+            JobState.QUEUED,
+            f"attempt {row.attempts} of {maximum_attempts} failed: {reason}",
+            event=Event.JOB_ATTEMPT_FAILED,
+            outcome=Outcome.MINOR_FAILURE,
+        )
+    else:
+        change_state(transaction, row, JobState.FAILED, reason, outcome=Outcome.SERIOUS_FAILURE)
+    return JobState(row.state)
+
+
+def hand_back(record: Record, job: Job, reason: str) -> None:
+    """RUNNING -> QUEUED without costing an attempt: the worker is told to stop.
+
+    Raises:
+        LeaseLostError: Too late.
+    """
+    with record.writing() as transaction:
+        row = _held(transaction, job)
+        row.attempts -= 1
+        row.fence += 1
+        row.lease_owner, row.lease_expires_at, row.rung_at = "", None, None
+        change_state(transaction, row, JobState.QUEUED, reason, event=Event.JOB_HANDED_BACK)
+
+
+def reap_expired(record: Record, maximum_attempts: int, retry_after_seconds: float) -> int:
+    """Take jobs from workers whose lease ran out. Returns how many."""
+    with record.writing() as transaction:
+        rows = transaction.session.scalars(
+            select(JobRow).where(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < transaction.now)
+        ).all()
+        for row in rows:
+            _fail(transaction, row, "the worker that ran it fell silent", True, maximum_attempts, retry_after_seconds)
+        return len(rows)
+
+
+def due(record: Record, ring_interval_seconds: float, limit: int) -> list[str]:
+    """Ids of waiting jobs for which nobody has rung lately, most urgent first."""
+    now = record.now()
+    with record.reading() as session:
+        return list(
+            session.scalars(
+                select(JobRow.job_id)
+                .where(
+                    _claimable(now),
+                    or_(JobRow.rung_at.is_(None), JobRow.rung_at <= now - timedelta(seconds=ring_interval_seconds)),
+                )
+                .order_by(JobRow.queue_key)
+                .limit(limit)
+            )
+        )
+
+
+def mark_rung(record: Record, job_ids: Sequence[str]) -> None:
+    """Remember that workers were rung for these jobs."""
+    if job_ids:
+        with record.writing() as transaction:
+            transaction.session.execute(
+                update(JobRow).where(JobRow.job_id.in_(job_ids)).values(rung_at=transaction.now)
+            )
+
+
+def get(record: Record, job_id: str) -> Job:
+    """One job by its id or a unique beginning of it (at least 6 digits).
+
+    Raises:
+        NotFoundError: There is none, or the beginning fits several.
+    """
+    with record.reading() as session:
+        return as_job(_find(list(session.scalars(_by_prefix(job_id))), job_id))
+
+
+def _by_prefix(job_id: str) -> Select[JobRow]:
+    return select(JobRow).where(JobRow.job_id.startswith(job_id, autoescape=True)).limit(2)
+
+
+def _find(rows: Sequence[JobRow], job_id: str) -> JobRow:
+    exact = [row for row in rows if row.job_id == job_id]
+    if len(job_id) < 6 or len(exact or rows) != 1:
+        raise NotFoundError(f"no single job has the id {job_id!r}; `vesselq jobs` lists them")
+    return (exact or list(rows))[0]
+
+
+def retry(record: Record, job_id: str, reason: str) -> Job:
+    """An operator wants another try: of the segmentation, or of the deliveries that failed.
+
+    Raises:
+        NotFoundError: No such job.
+        ConflictError: Its state does not allow it, or a later generation replaced it.
+    """
+    with record.writing() as transaction:
+        row = _find(list(transaction.session.scalars(_by_prefix(job_id))), job_id)
+        if JobState(row.state) not in RETRYABLE_BY_OPERATOR or not row.segmenter:
+            why = "no segmenter was chosen for it" if not row.segmenter else f"it is {row.state}"
+            raise ConflictError(f"job {row.job_id} cannot be tried again: {why}")
+        _refuse_if_replaced(transaction, row)
+        if row.state == JobState.SEND_FAILED:
+            transaction.session.execute(
+                update(DeliveryRow)
+                .where(DeliveryRow.job_id == row.job_id, DeliveryRow.state == DeliveryState.FAILED)
+                .values(
+                    state=DeliveryState.WAITING, refusals=0, attempts=0, next_try_at=None, rung_at=None,
+                    created_at=transaction.now, finished_at=None,
+                )
+            )  # fmt: skip
+            change_state(transaction, row, JobState.SENDING, reason, event=Event.JOB_RETRIED)
+        else:
+            row.attempts, row.next_try_at, row.rung_at = 0, None, None
+            change_state(transaction, row, JobState.QUEUED, reason, event=Event.JOB_RETRIED)
+        row.finished_at = None
+        return as_job(row)
+
+
+def _refuse_if_replaced(transaction: Transaction, row: JobRow) -> None:
+    newest: int = transaction.session.scalars(
+        select(JobRow.generation)
+        .where(
+            JobRow.study_instance_uid == row.study_instance_uid, JobRow.series_instance_uid == row.series_instance_uid
+        )
+        .order_by(JobRow.generation.desc())
+        .limit(1)
+    ).one()
+    if newest > row.generation:
+        raise ConflictError(f"job {row.job_id} belongs to generation {row.generation}; generation {newest} replaced it")
+
+
+def cancel(record: Record, job_id: str, reason: str) -> Job:
+    """An operator stops a job; a worker that is running it finds its lease lost.
+
+    Raises:
+        NotFoundError: No such job.
+        ConflictError: It is over already.
+    """
+    with record.writing() as transaction:
+        row = _find(list(transaction.session.scalars(_by_prefix(job_id))), job_id)
+        if JobState(row.state) not in CANCELLABLE:
+            raise ConflictError(f"job {row.job_id} cannot be cancelled: it is {row.state}")
+        end(transaction, row, JobState.CANCELLED, reason)
+        return as_job(row)
+
+
+def counts_by_state(record: Record) -> dict[str, int]:
+    """How many jobs are in each state."""
+    with record.reading() as session:
+        rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
+        return dict(rows.tuples())
+
+
+def oldest_waiting(record: Record) -> datetime | None:
+    """Since when the longest waiting job has been queued, None when none waits."""
+    with record.reading() as session:
+        return session.scalars(
+            select(JobRow.created_at).where(JobRow.state == JobState.QUEUED).order_by(JobRow.created_at).limit(1)
+        ).one_or_none()

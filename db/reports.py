@@ -1,0 +1,267 @@
+"""Read-only answers for operators and auditors: what happened to a study, which jobs exist, what the audit log says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Select, func, select
+
+from db.jobs import as_job
+from db.models import (
+    AssociationRow,
+    AssociationStudy,
+    AuditEvent,
+    DeliveryRow,
+    Instance,
+    JobRow,
+    Process,
+    Series,
+    Study,
+)
+from db.session import Record
+from dicom_core.errors import NotFoundError
+from dicom_core.job import Job, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class StudySummary:
+    """One line of the list of studies.
+
+    Attributes:
+        job_states: States of the jobs of the current result set: the newest job of each series.
+        modalities: Of its series, sorted.
+    """
+
+    study_instance_uid: str
+    state: str
+    generation: int
+    modalities: tuple[str, ...]
+    series: int
+    instances: int
+    first_received_at: datetime
+    last_received_at: datetime
+    completed_at: datetime | None
+    calling_ae_title: str
+    job_states: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySummary:
+    """One destination of one result."""
+
+    job_id: str
+    destination: str
+    state: str
+    attempts: int
+    answer: str
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One audit event, as it was written."""
+
+    sequence: int
+    at: str
+    event: str
+    event_id: str
+    action: str
+    outcome: int
+    process: str
+    user: str
+    ae_title: str
+    address: str
+    study_instance_uid: str
+    job_id: str
+    detail: dict[str, Any]
+    row_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """What to look for; empty fields match everything."""
+
+    study_instance_uid: str = ""
+    job_id: str = ""
+    ae_title: str = ""
+    event: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    failed_only: bool = False
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSummary:
+    """One process that announced itself."""
+
+    process_id: str
+    kind: str
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    last_seen_at: datetime
+    stopped_at: datetime | None
+    doing: str
+
+
+def studies(record: Record, *, study_instance_uid: str = "", state: str = "", limit: int = 100) -> list[StudySummary]:
+    """Studies, the latest first.
+
+    Args:
+        record: The record.
+        study_instance_uid: Only this one.
+        state: Only studies in this state, or with a current job in this state.
+        limit: At most so many.
+    """
+    statement = select(Study).order_by(Study.last_received_at.desc()).limit(limit)
+    if study_instance_uid:
+        statement = statement.where(Study.study_instance_uid == study_instance_uid)
+    if state:
+        with_job = select(JobRow.study_instance_uid).where(JobRow.state == state)
+        statement = statement.where((Study.state == state) | Study.study_instance_uid.in_(with_job))
+    with record.reading() as session:
+        rows = session.scalars(statement).all()
+        uids = [row.study_instance_uid for row in rows]
+        counts = dict(
+            session.execute(
+                select(Instance.study_instance_uid, func.count())
+                .where(Instance.study_instance_uid.in_(uids))
+                .group_by(Instance.study_instance_uid)
+            ).tuples()
+        )
+        modalities: dict[str, list[str]] = {}
+        for uid, modality in session.execute(
+            select(Series.study_instance_uid, Series.modality).where(Series.study_instance_uid.in_(uids))
+        ).tuples():
+            modalities.setdefault(uid, []).append(modality)
+        senders = dict(
+            session.execute(
+                select(AssociationStudy.study_instance_uid, func.max(AssociationRow.calling_ae_title))
+                .join(AssociationRow, AssociationRow.association_id == AssociationStudy.association_id)
+                .where(AssociationStudy.study_instance_uid.in_(uids))
+                .group_by(AssociationStudy.study_instance_uid)
+            ).tuples()
+        )
+        current = _current_jobs(session.scalars(select(JobRow).where(JobRow.study_instance_uid.in_(uids))).all())
+        return [
+            StudySummary(
+                study_instance_uid=row.study_instance_uid,
+                state=row.state,
+                generation=row.generation,
+                modalities=tuple(sorted(set(modalities.get(row.study_instance_uid, [])))),
+                series=len(modalities.get(row.study_instance_uid, [])),
+                instances=counts.get(row.study_instance_uid, 0),
+                first_received_at=row.first_received_at,
+                last_received_at=row.last_received_at,
+                completed_at=row.completed_at,
+                calling_ae_title=senders.get(row.study_instance_uid, ""),
+                job_states=tuple(job.state for job in current if job.study_instance_uid == row.study_instance_uid),
+            )
+            for row in rows
+        ]
+
+
+def _current_jobs(rows: Sequence[JobRow]) -> list[JobRow]:
+    newest: dict[tuple[str, str], JobRow] = {}
+    for row in sorted(rows, key=lambda row: (row.generation, row.created_at)):
+        newest[row.study_instance_uid, row.series_instance_uid] = row
+    return sorted(newest.values(), key=lambda row: row.series_instance_uid)
+
+
+def study(record: Record, study_instance_uid: str) -> StudySummary:
+    """One study.
+
+    Raises:
+        NotFoundError: It was never received.
+    """
+    found = studies(record, study_instance_uid=study_instance_uid, limit=1)
+    if not found:
+        raise NotFoundError(f"no study {study_instance_uid} was received")
+    return found[0]
+
+
+def jobs(
+    record: Record, *, study_instance_uid: str = "", states: Sequence[JobState] = (), limit: int = 100
+) -> list[Job]:
+    """Jobs, the latest first."""
+    statement = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.job_id).limit(limit)
+    if study_instance_uid:
+        statement = statement.where(JobRow.study_instance_uid == study_instance_uid)
+    if states:
+        statement = statement.where(JobRow.state.in_(states))
+    with record.reading() as session:
+        return [as_job(row) for row in session.scalars(statement)]
+
+
+def current_jobs(record: Record, study_instance_uid: str) -> list[Job]:
+    """The newest job of each series of a study: its current result set."""
+    with record.reading() as session:
+        rows = session.scalars(select(JobRow).where(JobRow.study_instance_uid == study_instance_uid)).all()
+    return [as_job(row) for row in _current_jobs(rows)]
+
+
+def deliveries(record: Record, study_instance_uid: str) -> list[DeliverySummary]:
+    """Where the results of a study went."""
+    with record.reading() as session:
+        rows = session.scalars(
+            select(DeliveryRow)
+            .join(JobRow, JobRow.job_id == DeliveryRow.job_id)
+            .where(JobRow.study_instance_uid == study_instance_uid)
+            .order_by(DeliveryRow.created_at)
+        ).all()
+    return [
+        DeliverySummary(row.job_id, row.destination, row.state, row.attempts, row.answer, row.finished_at)
+        for row in rows
+    ]
+
+
+def audit_rows(record: Record, query: AuditQuery) -> list[AuditRow]:
+    """Audit events that fit, in the order in which they were written; the latest when there are more than the limit."""
+    with record.reading() as session:
+        rows = session.scalars(_audit_statement(query)).all()
+    return [
+        AuditRow(
+            row.sequence, row.at, row.event, row.event_id, row.action, row.outcome, row.process, row.user, row.ae_title,
+            row.address, row.study_instance_uid, row.job_id, row.detail, row.row_hash,
+        )
+        for row in reversed(rows)
+    ]  # fmt: skip
+
+
+def _audit_statement(query: AuditQuery) -> Select[AuditEvent]:
+    statement = select(AuditEvent).order_by(AuditEvent.sequence.desc()).limit(query.limit)
+    for column, wanted in (
+        (AuditEvent.study_instance_uid, query.study_instance_uid),
+        (AuditEvent.job_id, query.job_id),
+        (AuditEvent.ae_title, query.ae_title),
+        (AuditEvent.event, query.event),
+    ):
+        if wanted:
+            statement = statement.where(column == wanted)
+    if query.since:
+        statement = statement.where(AuditEvent.at >= _as_text(query.since))
+    if query.until:
+        statement = statement.where(AuditEvent.at < _as_text(query.until))
+    if query.failed_only:
+        statement = statement.where(AuditEvent.outcome > 0)
+    return statement
+
+
+def _as_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def processes(record: Record, *, limit: int = 50) -> list[ProcessSummary]:
+    """Processes, the latest first."""
+    with record.reading() as session:
+        rows = session.scalars(select(Process).order_by(Process.last_seen_at.desc()).limit(limit)).all()
+    return [
+        ProcessSummary(
+            row.process_id, row.kind, row.host, row.pid, row.version, row.started_at, row.last_seen_at, row.stopped_at,
+            row.doing,
+        )
+        for row in rows
+    ]  # fmt: skip
