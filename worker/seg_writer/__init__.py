@@ -1,1 +1,1 @@
-"""Builds and validates the DICOM Segmentation object for every class of source."""
+"""DICOM Segmentation objects for every class of source, their validation, and preview pictures."""

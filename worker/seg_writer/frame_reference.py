@@ -1,0 +1,157 @@
+"""The image part of a SEG whose source has no place in the patient: runs and pictures.
+
+Without a frame of reference every pixel must correspond to the same pixel of the referenced frame (PS3.3 A.51.5.1), so
+rows and columns equal the source and the Derivation Image macro carries the whole relation. highdicom refuses most of
+these sources; the items here are built once and shared between frames, which also makes this path the faster one.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+from pydicom.tag import Tag
+
+from worker.image_stack import FrameIdentity
+from worker.seg_writer.catalogue import code_item
+from worker.seg_writer.identity import SegmentationIdentity
+from worker.seg_writer.instance_modules import instance_reference
+from worker.seg_writer.text_values import decimal_strings
+from worker.source_series import SourceKind, SourceSeries
+
+_SEGMENT_IDENTIFICATION = Tag("SegmentIdentificationSequence")
+_FRAME_CONTENT = Tag("FrameContentSequence")
+_DERIVATION_IMAGE = Tag("DerivationImageSequence")
+
+_POSITION_INDICES = {
+    SourceKind.RUN: ("TemporalPositionIndex",),
+    SourceKind.PICTURES: ("StackID", "InStackPositionNumber"),
+}
+"""The dimensions after the segment number: time for a run, the place in the series for pictures."""
+
+
+def assemble(
+    source: SourceSeries,
+    mask: NDArray[np.bool_],
+    identity: SegmentationIdentity,
+    *,
+    omit_empty_frames: bool,
+    viewer_hints: bool,
+) -> Dataset:
+    """Pixels, frames and dimensions of the SEG; ``add_instance_modules`` does the rest.
+
+    Args:
+        source: Of kind ``RUN`` or ``PICTURES``.
+        mask: ``(segments, frames, rows, columns)`` bool with at least one voxel.
+        identity: Gives the DimensionOrganizationUID.
+        omit_empty_frames: Leave out frames in which a segment has no pixel.
+        viewer_hints: Add the shared plane orientation and pixel measures that OHIF and dcmqi expect; the strict object
+            has neither, since there is no frame of reference (PS3.3 C.8.20.3.1).
+    """
+    wanted: NDArray[np.bool_] = mask.any(axis=(2, 3)) if omit_empty_frames else np.ones(mask.shape[:2], np.bool_)
+    dataset = Dataset()
+    _add_pixels(dataset, mask[wanted])
+    _add_dimensions(dataset, _POSITION_INDICES[source.kind], identity.uid("dimension organization"))
+    shared = _viewer_hints(source.datasets[0]) if viewer_hints else Dataset()
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = Sequence(_frame_items(source, wanted))
+    return dataset
+
+
+def _add_pixels(dataset: Dataset, frames: NDArray[np.bool_]) -> None:
+    """Image Pixel module: one bit a pixel, packed without gaps between frames (PS3.5 8.1.1)."""
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 1
+    dataset.HighBit = 0
+    dataset.PixelRepresentation = 0
+    dataset.SegmentationType = "BINARY"
+    dataset.PresentationLUTShape = "IDENTITY"
+    packed = np.packbits(frames.reshape(-1), bitorder="little").tobytes()
+    dataset.add_new("PixelData", "OB", packed + b"\0" * (len(packed) % 2))
+
+
+def _add_dimensions(dataset: Dataset, positions: tuple[str, ...], organization_uid: str) -> None:
+    """Multi-frame Dimension module (PS3.3 C.7.6.17): the segment, then the position."""
+    pointers = [(Tag("ReferencedSegmentNumber"), _SEGMENT_IDENTIFICATION)]
+    pointers += [(Tag(keyword), _FRAME_CONTENT) for keyword in positions]
+    items = []
+    for pointer, group in pointers:
+        item = Dataset()
+        item.DimensionOrganizationUID = organization_uid
+        item.DimensionIndexPointer = pointer
+        item.FunctionalGroupPointer = group
+        items.append(item)
+    dataset.DimensionIndexSequence = items
+    organization = Dataset()
+    organization.DimensionOrganizationUID = organization_uid
+    dataset.DimensionOrganizationSequence = [organization]
+
+
+def _viewer_hints(header: Dataset) -> Dataset:
+    shared = Dataset()
+    orientation, measures = Dataset(), Dataset()
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    measures.PixelSpacing = _pixel_spacing(header)
+    measures.SliceThickness = 1
+    shared.PlaneOrientationSequence = [orientation]
+    shared.PixelMeasuresSequence = [measures]
+    return shared
+
+
+def _pixel_spacing(header: Dataset) -> list[str]:
+    """PixelSpacing of the source as two positive numbers in mm, 1 where it has none."""
+    spacing = header.get("PixelSpacing")
+    for groups in header.get("SharedFunctionalGroupsSequence") or ():
+        for measures in groups.get("PixelMeasuresSequence") or ():
+            spacing = spacing or measures.get("PixelSpacing")
+    try:
+        numbers = decimal_strings(spacing or ())
+    except (ValueError, TypeError):
+        return ["1", "1"]
+    return numbers if len(numbers) == 2 and all(float(number) > 0 for number in numbers) else ["1", "1"]
+
+
+def _frame_items(source: SourceSeries, wanted: NDArray[np.bool_]) -> Iterator[Dataset]:
+    """PerFrameFunctionalGroupsSequence in the order of the pixels: by segment, then by frame."""
+    headers = {str(header.SOPInstanceUID): header for header in source.datasets}
+    derivations = [_derivation_image(headers[frame.sop_instance_uid], frame) for frame in source.frames]
+    for segment, frames in enumerate(wanted, 1):
+        identification = Dataset()
+        identification.ReferencedSegmentNumber = segment
+        segment_element = DataElement(_SEGMENT_IDENTIFICATION, "SQ", [identification])
+        for index in np.flatnonzero(frames).tolist():
+            item = Dataset()
+            item.add(_frame_content(source.kind, segment, index + 1))
+            item.add(derivations[index])
+            item.add(segment_element)
+            yield item
+
+
+def _frame_content(kind: SourceKind, segment: int, position: int) -> DataElement:
+    content = Dataset()
+    if kind is SourceKind.RUN:
+        content.TemporalPositionIndex = position
+        content.DimensionIndexValues = [segment, position]
+    else:
+        content.StackID = "1"
+        content.InStackPositionNumber = position
+        content.DimensionIndexValues = [segment, 1, position]
+    return DataElement(_FRAME_CONTENT, "SQ", [content])
+
+
+def _derivation_image(header: Dataset, frame: FrameIdentity) -> DataElement:
+    """Derivation Image macro (PS3.3 C.7.6.16.2.6): the one frame that this one covers pixel by pixel."""
+    image = instance_reference(header)
+    if int(header.get("NumberOfFrames") or 1) > 1:
+        image.ReferencedFrameNumber = frame.frame_number
+    image.SpatialLocationsPreserved = "YES"
+    image.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.SourceImageForImageProcessingOperation)]
+    derivation = Dataset()
+    derivation.DerivationCodeSequence = [code_item(codes.DCM.SegmentationImageDerivation)]
+    derivation.SourceImageSequence = [image]
+    return DataElement(_DERIVATION_IMAGE, "SQ", [derivation])

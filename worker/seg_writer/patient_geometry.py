@@ -1,0 +1,226 @@
+"""The image part of a SEG whose source has its place in the patient, built by highdicom.
+
+highdicom is given fresh headers that hold geometry and nothing else: it needs no patient, and odd values elsewhere in a
+source cannot trip it. ``add_instance_modules`` adds the rest.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from highdicom.content import AlgorithmIdentificationSequence
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from highdicom.seg import Segmentation as HighdicomSegmentation
+from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_core.errors import UnsupportedSourceError
+from worker.image_stack import FrameIdentity
+from worker.seg_writer.catalogue import CATEGORY
+from worker.seg_writer.identity import SegmentationIdentity
+from worker.seg_writer.text_values import decimal_strings
+from worker.source_series import SourceKind, SourceSeries
+
+_ORIENTATION_NOISE = 1e-3
+"""Direction cosines that differ by less describe the same plane; writers round them differently from slice to slice."""
+
+
+def assemble(
+    source: SourceSeries,
+    mask: NDArray[np.bool_],
+    identity: SegmentationIdentity,
+    *,
+    omit_empty_frames: bool,
+) -> Dataset:
+    """Pixels, frames, geometry and dimensions of the SEG.
+
+    Args:
+        source: Of kind ``SLICES`` or ``ENHANCED``.
+        mask: ``(segments, frames, rows, columns)`` bool with at least one voxel.
+        identity: Gives the UIDs.
+        omit_empty_frames: Leave out frames in which a segment has no voxel.
+
+    Raises:
+        UnsupportedSourceError: The geometry is incomplete or contradicts itself.
+    """
+    try:
+        if source.kind is SourceKind.ENHANCED:
+            headers = [_enhanced_header(source.datasets[0])]
+            mask = _in_frame_order(mask, source.frames, int(source.datasets[0].NumberOfFrames))
+        else:
+            headers = _slice_headers(source)
+        built = _build(headers, mask, identity, omit_empty_frames=omit_empty_frames)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UnsupportedSourceError(
+            "The slices of the series do not form a geometry that a DICOM Segmentation can express; "
+            "look for missing or contradicting positions, orientations or pixel spacing."
+        ) from error
+    dataset = Dataset(built)
+    _identify_segments_in_every_frame(dataset)
+    _fix_dimension_organization(dataset, identity.uid("dimension organization"))
+    return dataset
+
+
+def _build(
+    headers: Sequence[Dataset], mask: NDArray[np.bool_], identity: SegmentationIdentity, *, omit_empty_frames: bool
+) -> Dataset:
+    segmentation: Dataset = HighdicomSegmentation(
+        source_images=headers,
+        pixel_array=np.moveaxis(mask, 0, -1),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_placeholder(number) for number in range(1, len(mask) + 1)],
+        series_instance_uid=identity.series_instance_uid,
+        series_number=identity.series_number,
+        sop_instance_uid=identity.sop_instance_uid,
+        instance_number=1,
+        manufacturer="vesselq",
+        manufacturer_model_name="vesselq",
+        software_versions="unknown",
+        device_serial_number="unknown",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        content_label="VESSELS",
+        omit_empty_frames=omit_empty_frames,
+        specific_character_set="ISO_IR 192",
+    )
+    return segmentation
+
+
+def _placeholder(number: int) -> SegmentDescription:
+    """Descriptions that highdicom wants; ``add_instance_modules`` replaces them."""
+    return SegmentDescription(
+        segment_number=number,
+        segment_label=str(number),
+        segmented_property_category=CATEGORY,
+        segmented_property_type=codes.SCT.BloodVessel,
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=AlgorithmIdentificationSequence("-", codes.DCM.ArtificialIntelligence, "-"),
+    )
+
+
+# --- geometry of the source -------------------------------------------------------------------------------------------
+
+
+def _base_header(header: Dataset) -> Dataset:
+    base = Dataset()
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        setattr(base, keyword, str(header[keyword].value))
+    base.Modality = "OT"
+    base.Rows, base.Columns = int(header.Rows), int(header.Columns)
+    base.PositionReferenceIndicator = ""
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+        setattr(base, keyword, "")
+    base.StudyDate = base.StudyTime = None
+    return base
+
+
+def _slice_headers(source: SourceSeries) -> list[Dataset]:
+    """One header a frame of the mask; all share the first slice's orientation, spacing and thickness."""
+    by_uid = {str(header.SOPInstanceUID): header for header in source.datasets}
+    slices = [by_uid[frame.sop_instance_uid] for frame in source.frames]
+    orientation = _agreed_orientation([header.ImageOrientationPatient for header in slices])
+    positions = [decimal_strings(header.ImagePositionPatient) for header in slices]
+    spacing = decimal_strings(slices[0].PixelSpacing)
+    thickness = _slice_thickness(slices[0], positions)
+    headers = []
+    for header, position in zip(slices, positions, strict=True):
+        base = _base_header(header)
+        base.ImageOrientationPatient = orientation
+        base.ImagePositionPatient = position
+        base.PixelSpacing = spacing
+        base.SliceThickness = thickness
+        headers.append(base)
+    return headers
+
+
+def _enhanced_header(header: Dataset) -> Dataset:
+    """A multi-frame header with the three plane macros (PS3.3 C.7.6.16.2.1, .3 and .4) and nothing else."""
+    shared = header.SharedFunctionalGroupsSequence[0]
+    frames = list(header.PerFrameFunctionalGroupsSequence)
+    orientations = [_macro(shared, frame, "PlaneOrientationSequence").ImageOrientationPatient for frame in frames]
+    positions = [
+        decimal_strings(_macro(shared, frame, "PlanePositionSequence").ImagePositionPatient) for frame in frames
+    ]
+    measures = _macro(shared, frames[0], "PixelMeasuresSequence")
+    base = _base_header(header)
+    base.NumberOfFrames = len(frames)
+    base.SharedFunctionalGroupsSequence = [
+        _groups(
+            PlaneOrientationSequence={"ImageOrientationPatient": _agreed_orientation(orientations)},
+            PixelMeasuresSequence={
+                "PixelSpacing": decimal_strings(measures.PixelSpacing),
+                "SliceThickness": _slice_thickness(measures, positions),
+            },
+        )
+    ]
+    base.PerFrameFunctionalGroupsSequence = [
+        _groups(PlanePositionSequence={"ImagePositionPatient": position}) for position in positions
+    ]
+    return base
+
+
+def _macro(shared: Dataset, frame: Dataset, keyword: str) -> Dataset:
+    found = frame.get(keyword) or shared.get(keyword)
+    if not found:
+        raise ValueError(f"no {keyword}")
+    item: Dataset = found[0]
+    return item
+
+
+def _groups(**macros: dict[str, object]) -> Dataset:
+    groups = Dataset()
+    for keyword, attributes in macros.items():
+        item = Dataset()
+        for name, value in attributes.items():
+            setattr(item, name, value)
+        setattr(groups, keyword, [item])
+    return groups
+
+
+def _agreed_orientation(orientations: Sequence[Sequence[float]]) -> list[str]:
+    """The first orientation, when all others differ from it by rounding noise only."""
+    cosines = np.array([[float(value) for value in orientation] for orientation in orientations])
+    if cosines.shape[1:] != (6,) or np.abs(cosines - cosines[0]).max() > _ORIENTATION_NOISE:
+        raise ValueError("orientations differ")
+    return decimal_strings(orientations[0])
+
+
+def _slice_thickness(measures: Dataset, positions: Sequence[Sequence[str]]) -> str:
+    """SliceThickness in mm; where the source has none, the median distance between neighbours, else 1."""
+    thickness = measures.get("SliceThickness")
+    if thickness is not None and str(thickness) != "" and float(thickness) > 0:
+        return decimal_strings([thickness])[0]
+    points = np.array([[float(value) for value in position] for position in positions])
+    distances = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    distance = round(float(np.median(distances)), 4) if len(distances) else 0.0
+    return decimal_strings([distance if distance > 0 else 1])[0]
+
+
+def _in_frame_order(
+    mask: NDArray[np.bool_], frames: Sequence[FrameIdentity], number_of_frames: int
+) -> NDArray[np.bool_]:
+    """The mask with one entry a frame of the multi-frame source, in its order; frames not looked at stay empty."""
+    segments, _, rows, columns = mask.shape
+    ordered = np.zeros((segments, number_of_frames, rows, columns), np.bool_)
+    ordered[:, [frame.frame_number - 1 for frame in frames]] = mask
+    return ordered
+
+
+# --- what viewers need on top of highdicom's object -------------------------------------------------------------------
+
+
+def _identify_segments_in_every_frame(dataset: Dataset) -> None:
+    """Weasis reads SegmentIdentificationSequence of each frame only, so it may not be shared."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    if "SegmentIdentificationSequence" not in shared:
+        return
+    element: DataElement = shared["SegmentIdentificationSequence"]
+    del shared["SegmentIdentificationSequence"]
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        groups.add(element)
+
+
+def _fix_dimension_organization(dataset: Dataset, uid: str) -> None:
+    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid

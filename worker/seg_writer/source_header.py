@@ -1,0 +1,153 @@
+"""What a SEG object takes over from its source: patient, study and scanner, made clean without touching the source.
+
+Sources are what modalities wrote, so any attribute may be missing, empty, too long or in any character set. Patient and
+study must equal the source all the same, else the archive files the result elsewhere.
+"""
+
+import warnings
+from datetime import timedelta, timezone
+
+from pydicom import config
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sr.codedict import codes
+from pydicom.valuerep import validate_value
+
+from worker.seg_writer.catalogue import code_item
+from worker.seg_writer.text_values import long_string
+from worker.source_series import SourceSeries
+
+IDENTIFYING = ("PatientName", "PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID", "ReferringPhysicianName")
+"""Copied to the letter even where the value breaks its value representation: archives compare them."""
+
+_REQUIRED = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+)
+"""Type 2 of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): empty where the source has none."""
+
+_OPTIONAL = (
+    "IssuerOfPatientID",
+    "StudyDescription",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "TimezoneOffsetFromUTC",
+    "BodyPartExamined",
+)
+
+_SEXES = frozenset({"M", "F", "O", ""})
+
+
+def text_of(header: Dataset, keyword: str) -> str | list[str]:
+    """The value as decoded text; ``""`` where the attribute is absent, empty or unreadable."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of every oddity of the source; here they are expected
+        try:
+            value = header.get(keyword)
+        except (ValueError, TypeError, NotImplementedError, LookupError):
+            return ""
+        if isinstance(value, MultiValue):
+            return [str(part) for part in value]
+        return "" if value is None else str(value)
+
+
+def copy_patient_and_study(source: SourceSeries, target: Dataset) -> None:
+    """Set patient and study attributes of ``target`` from the first source instance, in Unicode.
+
+    Required attributes that are absent become empty, values that do not fit their value representation too, except the
+    identifying ones.
+    """
+    header = source.datasets[0]
+    target.SpecificCharacterSet = "ISO_IR 192"
+    target.StudyInstanceUID = header.StudyInstanceUID
+    for keyword in (*_REQUIRED, *_OPTIONAL):
+        value = text_of(header, keyword)
+        if keyword not in IDENTIFYING and not _fits(keyword, value):
+            value = ""
+        if value or keyword in _REQUIRED:
+            _set(target, keyword, value)
+
+
+def _fits(keyword: str, value: str | list[str]) -> bool:
+    if keyword == "PatientSex":
+        return value in _SEXES
+    if isinstance(value, list):
+        return False
+    try:
+        validate_value(dictionary_VR(keyword), value, config.RAISE)
+    except ValueError:
+        return False
+    return True
+
+
+def _set(target: Dataset, keyword: str, value: str | list[str]) -> None:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(keyword)
+    target.add(DataElement(tag, dictionary_VR(tag), value, validation_mode=config.IGNORE))
+
+
+def time_zone(source: SourceSeries) -> timezone | None:
+    """The zone of the dates and times of the source (TimezoneOffsetFromUTC, PS3.3 C.12.1.1.8), None if untold."""
+    text = text_of(source.datasets[0], "TimezoneOffsetFromUTC")
+    if isinstance(text, list) or not text or not _fits("TimezoneOffsetFromUTC", text):
+        return None
+    try:
+        minutes = int(text[1:3]) * 60 + int(text[3:5])
+        return timezone(timedelta(minutes=-minutes if text.startswith("-") else minutes))
+    except ValueError:
+        return None
+
+
+def patient_orientation(source: SourceSeries) -> str | list[str]:
+    """PatientOrientation that all source instances agree on, else ``""`` (type 2C, PS3.3 C.7.6.1)."""
+    values = [text_of(header, "PatientOrientation") for header in source.datasets]
+    first = values[0]
+    agreed = isinstance(first, list) and len(first) == 2 and all(value == first for value in values)
+    return first if agreed and all(map(_is_direction, first)) else ""
+
+
+def _is_direction(text: str) -> bool:
+    return text != "" and set(text) <= set("APRLHFTC")
+
+
+def lossy_compression(source: SourceSeries) -> Dataset:
+    """LossyImageCompression with ratio and method: once lossy, always said (PS3.3 C.7.6.1.1.5)."""
+    found = Dataset()
+    found.LossyImageCompression = "00"
+    for header in source.datasets:
+        if text_of(header, "LossyImageCompression") != "01":
+            continue
+        found.LossyImageCompression = "01"
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            value = text_of(header, keyword)
+            if value and keyword not in found:
+                _set(found, keyword, value)
+    return found
+
+
+def acquisition_equipment(source: SourceSeries) -> Dataset | None:
+    """The scanner as an item of ContributingEquipmentSequence, None where the source names no manufacturer."""
+    header = source.datasets[0]
+    item = Dataset()
+    for keyword in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"):
+        value = text_of(header, keyword)
+        parts = [long_string(part) for part in ([value] if isinstance(value, str) else value)]
+        if any(parts):
+            _set(item, keyword, parts if len(parts) > 1 else parts[0])
+    if not item.get("Manufacturer"):
+        return None
+    item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.AcquisitionEquipment)]
+    return item

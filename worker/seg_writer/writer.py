@@ -1,0 +1,101 @@
+"""The public face of this room: a segmentation in, a DICOM Segmentation object out, written so that it stays."""
+
+import hashlib
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.filewriter import dcmwrite
+
+from dicom_core.errors import InvalidSegmentationError, SpoolError, UnsupportedSourceError
+from dicom_core.spool import keep_file
+from worker.seg_writer import frame_reference, patient_geometry
+from worker.seg_writer.identity import SegmentationIdentity
+from worker.seg_writer.instance_modules import add_instance_modules
+from worker.segmenters.interface import Segmentation
+from worker.source_series import SourceKind, SourceSeries
+
+
+def build_segmentation(
+    source: SourceSeries,
+    segmentation: Segmentation,
+    identity: SegmentationIdentity,
+    *,
+    omit_empty_frames: bool = True,
+    viewer_hints: bool = True,
+) -> Dataset:
+    """Build the BINARY Segmentation object (PS3.3 A.51) of one source series, in memory.
+
+    The same arguments give the same bytes. The datasets of ``source`` are not changed.
+
+    Args:
+        source: Headers and frame order; nothing of the pixel data is read.
+        segmentation: ``mask`` is ``(classes, frames, rows, columns)`` bool with one frame for each of
+            ``source.frames`` and the rows and columns of the source.
+        identity: UIDs, time and model.
+        omit_empty_frames: Leave out frames in which a segment has no pixel; False for viewers that want all.
+        viewer_hints: For sources without geometry: add the orientation and pixel measures that OHIF and dcmqi need to
+            open the object. False gives the strict object.
+
+    Raises:
+        InvalidSegmentationError: The mask is empty or does not fit the source.
+        UnsupportedSourceError: The geometry of the source cannot be expressed.
+    """
+    _check(source, segmentation)
+    if source.kind in (SourceKind.SLICES, SourceKind.ENHANCED):
+        dataset = patient_geometry.assemble(source, segmentation.mask, identity, omit_empty_frames=omit_empty_frames)
+    else:
+        dataset = frame_reference.assemble(
+            source, segmentation.mask, identity, omit_empty_frames=omit_empty_frames, viewer_hints=viewer_hints
+        )
+    add_instance_modules(dataset, source, segmentation, identity)
+    return dataset
+
+
+def _check(source: SourceSeries, segmentation: Segmentation) -> None:
+    mask = segmentation.mask
+    if mask.dtype != bool or mask.ndim != 4:
+        raise InvalidSegmentationError(
+            "The segmenter's mask must be bool with the axes (classes, frames, rows, columns)."
+        )
+    if mask.shape[0] != len(segmentation.classes) or mask.shape[1] != len(source.frames):
+        raise InvalidSegmentationError(
+            f"The mask has {mask.shape[0]} classes and {mask.shape[1]} frames; "
+            f"{len(segmentation.classes)} classes and {len(source.frames)} frames are expected."
+        )
+    if not mask.any():
+        raise InvalidSegmentationError("The mask is empty: no vessel was found, so there is no segmentation to write.")
+    for header in source.datasets:
+        if (header.get("Rows"), header.get("Columns")) != mask.shape[2:]:
+            raise InvalidSegmentationError("Rows and columns of the mask differ from those of the source images.")
+    known = {str(header.SOPInstanceUID) for header in source.datasets}
+    if any(frame.sop_instance_uid not in known for frame in source.frames):
+        raise UnsupportedSourceError("A frame of the series belongs to an instance whose header is missing.")
+
+
+def encode_segmentation(dataset: Dataset) -> bytes:
+    """The object as a file of PS3.10: zero preamble, file meta information, Explicit VR Little Endian."""
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def save_segmentation(dataset: Dataset, path: Path) -> str:
+    """Write the object so that ``path`` either holds all of it, on disk, or does not change.
+
+    Returns:
+        SHA-256 of the file, hexadecimal.
+
+    Raises:
+        SpoolError: The folder is missing, full or not writable.
+    """
+    content = encode_segmentation(dataset)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(content)
+        keep_file(temporary, path)
+    except OSError as error:
+        raise SpoolError(f"The segmentation cannot be written: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return hashlib.sha256(content).hexdigest()
