@@ -1,0 +1,126 @@
+"""Headers of the files of one series: read up to the pixel data, checked for what every later step relies on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
+from dicom_core.identifiers import is_uid
+from worker.source_damage import damage_named, pydicom_silenced
+
+_NECESSARY_UIDS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHeader:
+    """One instance without its pixel data.
+
+    Attributes:
+        dataset: Everything before the pixel data, with ``file_meta``.
+        path: The file.
+        rows: Rows, 0 in an object that is no image.
+        columns: Columns, 0 in an object that is no image.
+        number_of_frames: 1 where NumberOfFrames is absent.
+    """
+
+    dataset: Dataset
+    path: Path
+    rows: int
+    columns: int
+    number_of_frames: int
+
+    @property
+    def uid(self) -> str:
+        """SOPInstanceUID."""
+        return str(self.dataset.SOPInstanceUID)
+
+    @property
+    def sop_class(self) -> UID:
+        """SOPClassUID."""
+        return UID(self.dataset.SOPClassUID)
+
+    @property
+    def name(self) -> str:
+        """How errors call this instance."""
+        return f"Instance {self.uid}"
+
+    def text(self, keyword: str) -> str:
+        """The attribute's value as text, "" where it is absent or empty."""
+        value = self.dataset.get(keyword)
+        return "" if value is None else str(value).strip()
+
+    def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
+        """The attribute's ``count`` numbers, None where it is absent or empty.
+
+        Raises:
+            DamagedSourceError: There are more or fewer values than ``count``.
+        """
+        return numbers(self.dataset, keyword, count)
+
+
+def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """The ``count`` numbers of one attribute, None where it is absent or empty.
+
+    Raises:
+        DamagedSourceError: There are more or fewer values than ``count``.
+    """
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return None
+    values = tuple(float(number) for number in ([value] if isinstance(value, (int, float)) else value))
+    if len(values) not in (0, count):
+        raise DamagedSourceError(f"{keyword} has {len(values)} values instead of {count}")
+    return values or None
+
+
+def read_headers(paths: Sequence[Path]) -> list[SourceHeader]:
+    """Read the headers of all files of a series.
+
+    Raises:
+        SourceError: One of the files cannot be read; the text names its SOPInstanceUID, or its place in ``paths``.
+    """
+    headers = []
+    with pydicom_silenced():
+        for number, path in enumerate(paths, 1):
+            with damage_named(_name(path, f"File {number} of {len(paths)}")):
+                headers.append(_read_header(path))
+    return headers
+
+
+def _name(path: Path, fallback: str) -> str:
+    """The instance as the file meta information calls it, so that even an unreadable data set has a name."""
+    try:
+        uid = str(read_file_meta_info(path).MediaStorageSOPInstanceUID)
+    except Exception:  # noqa: BLE001 - damaged file meta information; the caller finds out what is wrong
+        return fallback
+    return f"Instance {uid}" if is_uid(uid) else fallback
+
+
+def _read_header(path: Path) -> SourceHeader:
+    # Looked at before anything else is read: pydicom inflates a deflated data set as a whole, and one megabyte of it
+    # can hold gigabytes.
+    transfer_syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        raise UnsupportedSourceError("the deflated transfer syntax is not taken; send it uncompressed or as JPEG 2000")
+    dataset = dcmread(path, stop_before_pixels=True)
+    for keyword in _NECESSARY_UIDS:
+        if not is_uid(str(dataset.get(keyword) or "")):
+            raise DamagedSourceError(f"{keyword} is missing or is no valid UID; repair the object at its source")
+    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    number_of_frames = dataset.get("NumberOfFrames")
+    header = SourceHeader(dataset, path, rows, columns, 1 if number_of_frames in (None, "") else int(number_of_frames))
+    _check_number_of_frames(header)
+    return header
+
+
+def _check_number_of_frames(header: SourceHeader) -> None:
+    """Refuse counts that later steps would turn into endless lists: a frame takes at least one bit of the file."""
+    if header.number_of_frames < 1:
+        raise DamagedSourceError("NumberOfFrames is below 1")
+    if header.number_of_frames > 8 * header.path.stat().st_size:
+        raise DamagedSourceError(f"the file is too short for {header.number_of_frames} frames")

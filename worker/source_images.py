@@ -1,0 +1,272 @@
+"""From the files of one series to what belongs together: kind, order, and what is left out with the reason."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from pydicom import uid
+
+from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
+from dicom_core.identifiers import is_uid
+from worker.functional_groups import functional_group
+from worker.image_stack import Arrangement, FrameIdentity
+from worker.imaging_kind import imaging_of
+from worker.slice_geometry import OTHER_PHASE, Plane, Volume, arrange
+from worker.source_damage import damage_named, pydicom_silenced
+from worker.source_headers import SourceHeader, numbers, read_headers
+from worker.source_series import SourceKind, SourceSeries
+
+_NO_SOURCE = {
+    uid.SegmentationStorage: "a segmentation",
+    uid.UID("1.2.840.10008.5.1.4.1.1.66.7"): "a label map segmentation",
+    uid.RTDoseStorage: "a radiotherapy dose",
+    uid.VLWholeSlideMicroscopyImageStorage: "a tiled microscopy image",
+}
+_SLICE_PHASES = ("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "EchoTime", "AcquisitionTime")
+"""What tells apart the volumes of one series of slices, tried in this order."""
+_FRAME_PHASES = ("TemporalPositionIndex", "StackID", "FrameAcquisitionNumber", "FrameReferenceDateTime")
+"""The same for the frames of one enhanced object (Frame Content macro, PS3.3 C.7.6.16.2.2)."""
+
+LeftOut = list[tuple[str, str]]
+
+
+def read_series(paths: Sequence[Path]) -> SourceSeries:
+    """Read the headers of one series and choose, sort and clean what belongs together.
+
+    Args:
+        paths: All files of one series, in any order.
+
+    Returns:
+        The series with ``frames`` in the order of the stack. In a volume that order is spatial, along the slice
+        normal, also for an enhanced object: the frame's place in the object is ``FrameIdentity.frame_number``, and
+        frames of another orientation or phase are missing from ``frames``. Direction cosines that differ by rounding
+        only are made equal in ``datasets``.
+
+    Raises:
+        UnsupportedSourceError: There is no image in it, or only of a class that is no source.
+        DamagedSourceError: An instance cannot be read, lacks necessary UIDs, or a slice has no place among the others.
+            A damaged instance is never left out in silence: the whole series is refused, in words that name it.
+    """
+    headers = read_headers(paths)
+    if not headers:
+        raise UnsupportedSourceError("The series has no files")
+    if len({header.text("SeriesInstanceUID") for header in headers}) > 1:
+        raise UnsupportedSourceError("The files belong to several series; give the files of one")
+    with pydicom_silenced():
+        left_out: LeftOut = []
+        images = _without_repetitions(_images(headers, left_out), left_out)
+        images = _largest_class(images, left_out)
+        placements = [_placement(header) for header in images]
+        longest = max(images, key=lambda header: header.number_of_frames)
+        if longest.number_of_frames > 1 or _Placement.FRAMES in placements:
+            return _multi_frame_series(longest, images, left_out)
+        if _Placement.SLICE in placements:
+            return _slice_series(images, left_out)
+        return _picture_series(images, left_out)
+
+
+# --- choosing instances -----------------------------------------------------------------------------------------------
+
+
+def _images(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceHeader]:
+    """Only instances with pixels that may be a source; the reasons for the others go to ``left_out``."""
+    images = []
+    reason = ""
+    for header in headers:
+        sop_class = header.sop_class
+        if sop_class in _NO_SOURCE:
+            reason = f"{_NO_SOURCE[sop_class]}, which is no source image"
+        elif not header.rows or not header.columns:
+            reason = "an object without pixels"
+        else:
+            images.append(header)
+            continue
+        left_out.append((header.uid, reason))
+    if not images:
+        raise UnsupportedSourceError(f"There is nothing to segment: the series holds {reason}")
+    return images
+
+
+def _without_repetitions(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceHeader]:
+    first: dict[str, SourceHeader] = {}
+    for header in headers:
+        if first.setdefault(header.uid, header) is not header:
+            left_out.append((header.uid, "the same SOPInstanceUID as another file"))
+    return list(first.values())
+
+
+def _largest_class(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceHeader]:
+    """The instances of the SOP class with most frames, without localizers unless there is nothing else."""
+    images = [header for header in headers if not _is_localizer(header)] or list(headers)
+    frames: Counter[str] = Counter()
+    for header in images:
+        frames[header.sop_class] += header.number_of_frames
+    largest = frames.most_common(1)[0][0]
+    for header in headers:
+        if header not in images:
+            left_out.append((header.uid, "a localizer"))
+        elif header.sop_class != largest:
+            left_out.append((header.uid, "another SOP class than most of the series"))
+    return [header for header in images if header.sop_class == largest]
+
+
+def _is_localizer(header: SourceHeader) -> bool:
+    """Value 3 of ImageType (PS3.3 C.7.6.1.1.2, C.8.2.1.1.1)."""
+    return "LOCALIZER" in {str(word).upper() for word in header.dataset.get("ImageType") or ()}
+
+
+class _Placement(StrEnum):
+    """What tells where the pixels of an instance lie in the patient."""
+
+    FRAMES = "frames"
+    """Functional groups: Plane Position and Plane Orientation (PS3.3 C.7.6.16.2.3)."""
+    SLICE = "slice"
+    """The Image Plane module (PS3.3 C.7.6.2)."""
+    NOTHING = "nothing"
+
+
+def _placement(header: SourceHeader) -> _Placement:
+    with damage_named(header.name):
+        frame_of_reference = header.text("FrameOfReferenceUID")
+        if not frame_of_reference:
+            return _Placement.NOTHING
+        if not is_uid(frame_of_reference):
+            raise DamagedSourceError("FrameOfReferenceUID is no valid UID; repair the object at its source")
+        planes = (functional_group(header.dataset, 1, f"Plane{word}Sequence") for word in ("Position", "Orientation"))
+        if all(planes):
+            return _Placement.FRAMES
+        if header.numbers("ImageOrientationPatient", 6) and header.numbers("ImagePositionPatient", 3):
+            return _Placement.SLICE
+        return _Placement.NOTHING
+
+
+# --- multi-frame ------------------------------------------------------------------------------------------------------
+
+
+def _multi_frame_series(taken: SourceHeader, images: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
+    """One job takes one multi-frame instance, the longest; the others are left out with a warning."""
+    others = [header for header in images if header is not taken]
+    left_out += [(header.uid, "not the longest multi-frame instance; one job takes one") for header in others]
+    warnings = [f"{len(others)} more instances of the series are not segmented"] if others else []
+    kind, arrangement = SourceKind.RUN, Arrangement.RUN
+    frame_numbers: Sequence[int] = range(1, taken.number_of_frames + 1)
+    if _placement(taken) is _Placement.FRAMES:
+        with damage_named(taken.name):
+            volume = _volume_of_frames(taken)
+        kind, arrangement = _kind_of_frames(volume, taken.number_of_frames)
+        if kind is SourceKind.ENHANCED:
+            frame_numbers = [index + 1 for index in volume.order]
+            warnings += volume.warnings
+    return SourceSeries(
+        kind=kind,
+        arrangement=arrangement,
+        imaging=imaging_of(taken.dataset),
+        datasets=(taken.dataset,),
+        paths=(taken.path,),
+        frames=tuple(FrameIdentity(taken.uid, number) for number in frame_numbers),
+        left_out=tuple(left_out),
+        warnings=tuple(warnings),
+    )
+
+
+def _volume_of_frames(header: SourceHeader) -> Volume:
+    described = len(header.dataset.get("PerFrameFunctionalGroupsSequence") or [])
+    if described != header.number_of_frames:
+        raise DamagedSourceError(f"NumberOfFrames is {header.number_of_frames}, but {described} frames are described")
+    return arrange([_frame_plane(header, number) for number in range(1, described + 1)])
+
+
+def _kind_of_frames(volume: Volume, number_of_frames: int) -> tuple[SourceKind, Arrangement]:
+    """Placed frames are a volume, unless all lie at one place (cine) or most have no parallel (radial OCT scans)."""
+    another_phase = sum(reason == OTHER_PHASE for reason in volume.left_out.values())
+    if len(volume.order) == 1 and another_phase:
+        return SourceKind.RUN, Arrangement.RUN
+    if 2 * (len(volume.order) + another_phase) < number_of_frames:
+        return SourceKind.RUN, Arrangement.FRAMES
+    return SourceKind.ENHANCED, Arrangement.VOLUME
+
+
+def _frame_plane(header: SourceHeader, frame_number: int) -> Plane:
+    position = functional_group(header.dataset, frame_number, "PlanePositionSequence")
+    orientation = functional_group(header.dataset, frame_number, "PlaneOrientationSequence")
+    content = functional_group(header.dataset, frame_number, "FrameContentSequence")
+    place = numbers(position, "ImagePositionPatient", 3) if position else None
+    cosines = numbers(orientation, "ImageOrientationPatient", 6) if orientation else None
+    if not place or not cosines:
+        raise DamagedSourceError(f"frame {frame_number} has no position or orientation")
+    phases = tuple(str(content.get(keyword)) if content else None for keyword in _FRAME_PHASES)
+    return Plane(cosines, place, phases=phases)
+
+
+# --- single-frame -----------------------------------------------------------------------------------------------------
+
+
+def _slice_series(headers: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
+    in_sequence = sorted(headers, key=_sequence)
+    planes = []
+    for header in in_sequence:
+        with damage_named(header.name):
+            planes.append(_slice_plane(header))
+    with damage_named(f"Series {headers[0].text('SeriesInstanceUID')}"):
+        volume = arrange(planes)
+    left_out += [(in_sequence[index].uid, reason) for index, reason in sorted(volume.left_out.items())]
+    taken = [in_sequence[index] for index in volume.order]
+    _snap_orientation(taken, volume)
+    return SourceSeries(
+        kind=SourceKind.SLICES,
+        arrangement=Arrangement.VOLUME,
+        imaging=imaging_of(taken[0].dataset),
+        datasets=tuple(header.dataset for header in taken),
+        paths=tuple(header.path for header in taken),
+        frames=tuple(FrameIdentity(header.uid, 1) for header in taken),
+        left_out=tuple(left_out),
+        warnings=tuple(volume.warnings),
+    )
+
+
+def _sequence(header: SourceHeader) -> tuple[int, str]:
+    """The order in which equals are preferred; the UID makes it the same for any order of files."""
+    return int(header.dataset.get("InstanceNumber") or 0), header.uid
+
+
+def _slice_plane(header: SourceHeader) -> Plane:
+    orientation, position = header.numbers("ImageOrientationPatient", 6), header.numbers("ImagePositionPatient", 3)
+    if not orientation or not position or not header.text("FrameOfReferenceUID"):
+        raise DamagedSourceError("this slice has no place among the others (position, orientation, frame of reference)")
+    family = (header.rows, header.columns, header.text("FrameOfReferenceUID"), header.text("PhotometricInterpretation"))
+    phases: list[Hashable] = [header.text(keyword) for keyword in _SLICE_PHASES]
+    return Plane(orientation, position, family, tuple(phases))
+
+
+def _snap_orientation(headers: Sequence[SourceHeader], volume: Volume) -> None:
+    """Give all slices the same direction cosines: rounding noise makes parallel slices look oblique to libraries."""
+    for header in headers:
+        if header.numbers("ImageOrientationPatient", 6) != volume.orientation:
+            header.dataset.ImageOrientationPatient = list(volume.orientation)
+
+
+def _picture_series(headers: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
+    """Pictures of one size: the size that most have, the first of equals."""
+    in_sequence = sorted(headers, key=_sequence)
+    sizes = Counter(_size(header) for header in in_sequence)
+    size = sizes.most_common(1)[0][0]
+    taken = [header for header in in_sequence if _size(header) == size]
+    others = [header for header in in_sequence if _size(header) != size]
+    left_out += [(header.uid, "another size or kind of colour than most of the series") for header in others]
+    warnings = [f"{len(others)} pictures of another size or kind of colour are not segmented"] if others else []
+    return SourceSeries(
+        kind=SourceKind.PICTURES,
+        arrangement=Arrangement.FRAMES,
+        imaging=imaging_of(taken[0].dataset),
+        datasets=tuple(header.dataset for header in taken),
+        paths=tuple(header.path for header in taken),
+        frames=tuple(FrameIdentity(header.uid, 1) for header in taken),
+        left_out=tuple(left_out),
+        warnings=tuple(warnings),
+    )
+
+
+def _size(header: SourceHeader) -> tuple[int, int, bool]:
+    colourful = header.text("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2")
+    return header.rows, header.columns, colourful
