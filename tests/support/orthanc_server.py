@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import requests
-
 from loopback import LOOPBACK, free_port, kill_process, start_process, stop_process, wait_until
 
 BINARY = Path("/usr/sbin/Orthanc")

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Self
 
 import redis
-
 from loopback import kill_process, start_process, stop_process, wait_until
 
 BINARY = shutil.which("redis-server")
