@@ -51,7 +51,9 @@ def assemble(
         viewer_hints: Add the shared plane orientation and pixel measures that OHIF and dcmqi expect; the strict object
             has neither, since there is no frame of reference (PS3.3 C.8.20.3.1).
     """
-    wanted: NDArray[np.bool_] = mask.any(axis=(2, 3)) if omit_empty_frames else np.ones(mask.shape[:2], np.bool_)
+    wanted = np.ones(mask.shape[:2], np.bool_)
+    if omit_empty_frames:
+        mask.any(axis=(2, 3), out=wanted)
     dataset = Dataset()
     _add_pixels(dataset, mask[wanted])
     _add_dimensions(dataset, _POSITION_INDICES[source.kind], identity.uid("dimension organization"))
