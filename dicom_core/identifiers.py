@@ -43,3 +43,9 @@ def derived_uid(*parts: str | int) -> str:
 def short_hash(*parts: str | int) -> str:
     """Sixteen hexadecimal digits that stand for ``parts`` in logs and names where the value itself must not appear."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
+
+
+IMPLEMENTATION_CLASS_UID = derived_uid("vesselq", "implementation class")
+"""(0002,0012) of every file and association of ours (PS3.7 D.3.3.2)."""
+IMPLEMENTATION_VERSION_NAME = "VESSELQ"
+"""(0002,0013), 1 to 16 characters; without a number, so that an upgrade leaves retried files byte-identical."""

@@ -6,6 +6,11 @@ from typing import Any
 
 import structlog
 
+# local variables hold data sets: a traceback shows where, never with what
+_tracebacks_without_values = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure_logs(process: str, level: str = "INFO", *, json: bool | None = None) -> None:
     """Send everything, the logs of libraries included, through one chain.
@@ -22,7 +27,7 @@ def configure_logs(process: str, level: str = "INFO", *, json: bool | None = Non
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     final: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(sort_keys=True)]
+        [_tracebacks_without_values, structlog.processors.JSONRenderer(sort_keys=True)]
         if as_json
         else [structlog.dev.ConsoleRenderer()]
     )

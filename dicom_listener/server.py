@@ -1,0 +1,303 @@
+"""The association server: accepts connections, asks the policy, and gives each association to intake.
+
+``StorageServer`` is the interface; a faster implementation can take the place of ``PynetdicomServer``.
+"""
+
+import socket
+import socketserver
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from pynetdicom import _config as pynetdicom_config
+from pynetdicom import evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.transport import AddressInformation
+
+from db.audit import Event
+from dicom_core.errors import ConfigurationError
+from dicom_core.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_core.logs import get_logger
+from dicom_core.settings import ListenerSettings
+from dicom_core.study import Association, AssociationOutcome
+from dicom_listener.association_policy import (
+    AssociationPolicy,
+    AssociationRequest,
+    Load,
+    OfferedContext,
+    Rejection,
+    plain_address,
+)
+from dicom_listener.handlers import Intake, OpenAssociation, answer_echo
+from dicom_listener.refusals import Refusal, printable
+from dicom_listener.upper_layer import BoundedSocket, StoringAssociation
+
+_SPARE_CONNECTIONS = 8
+"""Connections beyond the allowed associations: room to answer with the right rejection."""
+_FAILED = Rejection(2, 3, 1, "the request could not be judged")
+log = get_logger("listener.server")
+
+# explicit, whatever the library's defaults become
+pynetdicom_config.LOG_HANDLER_LEVEL = "none"
+pynetdicom_config.UNRESTRICTED_STORAGE_SERVICE = False
+pynetdicom_config.STORE_RECV_CHUNKED_DATASET = False  # leaks its temporary file when the peer drops
+# True would abort the association of a sender with one odd UID; intake checks UIDs and answers 0x0117
+pynetdicom_config.ENFORCE_UID_CONFORMANCE = False
+
+AssociationClosed = Callable[[OpenAssociation, AssociationOutcome], None]
+
+
+class StorageServer(Protocol):
+    """A Storage SCP on one port."""
+
+    @property
+    def open_associations(self) -> int:
+        """Established associations at this moment."""
+
+    def start(self) -> tuple[str, int]:
+        """Bind and begin to accept; returns the bound address.
+
+        Raises:
+            ConfigurationError: The address cannot be bound.
+        """
+
+    def stop(self, grace_seconds: float) -> None:
+        """Stop accepting, let open associations end for ``grace_seconds``, then abort them."""
+
+
+class PynetdicomServer:
+    """The Storage SCP with pynetdicom's upper layer.
+
+    Args:
+        settings: Address, limits, time limits.
+        process_id: Of the listener in the record.
+        policy: Who may connect.
+        contexts: What is offered.
+        intake: Takes the objects; its refusal audit takes refused associations as well.
+        closed: Called once for every association that was established, after its last answer.
+    """
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        *,
+        process_id: str,
+        policy: AssociationPolicy,
+        contexts: Sequence[OfferedContext],
+        intake: Intake,
+        closed: AssociationClosed,
+    ) -> None:
+        self._settings = settings
+        self._process_id = process_id
+        self._policy = policy
+        self._contexts: list[PresentationContext] = [
+            build_context(offered.abstract_syntax_uid, list(offered.transfer_syntax_uids)) for offered in contexts
+        ]
+        self._intake = intake
+        self._closed = closed
+        self._entity = _entity(settings)
+        self._lock = threading.Lock()
+        self._connections: Counter[str] = Counter()
+        self._admitted: dict[StoringAssociation, OpenAssociation] = {}
+        self._closing = False
+        self._acceptor: _Acceptor | None = None
+
+    @property
+    def open_associations(self) -> int:
+        """Established associations at this moment."""
+        with self._lock:
+            return len(self._admitted)
+
+    def start(self) -> tuple[str, int]:
+        """Bind and begin to accept; see ``StorageServer.start``."""
+        address = (self._settings.host, self._settings.port)
+        try:
+            self._acceptor = _Acceptor(address, self._connected, self._may_connect)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the listener cannot use {address[0]}:{address[1]} ({error.strerror}); change listener.host or "
+                f"listener.port, or stop the program that holds it"
+            ) from error
+        threading.Thread(target=self._acceptor.serve_forever, args=(0.1,), name="acceptor", daemon=True).start()
+        host, port = self._acceptor.server_address[:2]
+        return str(host), int(port)
+
+    def stop(self, grace_seconds: float) -> None:
+        """Stop accepting and bring the associations to an end; see ``StorageServer.stop``."""
+        self._closing = True
+        if self._acceptor is not None:
+            self._acceptor.shutdown()
+            self._acceptor.server_close()
+        self._wait_until_empty(grace_seconds)
+        with self._lock:
+            left = list(self._admitted)
+        for association in left:
+            association.abort(block=False)
+        self._wait_until_empty(2.0)
+
+    def _wait_until_empty(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.open_associations and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    # --- one connection -----------------------------------------------------------------------------------------------
+
+    def _may_connect(self, address: str) -> bool:
+        """Whether one more socket fits; beyond this there is no answer, only the end of the connection."""
+        with self._lock:
+            settings = self._settings
+            fits = (
+                self._connections.total() < settings.maximum_associations + _SPARE_CONNECTIONS
+                and self._connections[address] < settings.maximum_associations_per_peer + _SPARE_CONNECTIONS
+            )
+        if not fits:
+            self._note_refusal(AssociationRequest("", "", address), "closed", "too many connections are open")
+        return fits
+
+    def _connected(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+        """Set up an association for a new connection and let it run in a thread of its own."""
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        association = StoringAssociation(self._entity, self._ended)
+        association.name = "association"
+        bounded = BoundedSocket(association, client_socket=connection)
+        bounded.pdu_seconds = self._settings.acse_timeout_seconds
+        association.set_socket(bounded)
+        acceptor = association.acceptor
+        acceptor.ae_title = self._entity.ae_title
+        acceptor.maximum_length = self._settings.maximum_pdu_bytes
+        acceptor.address_info = AddressInformation.from_tuple(connection.getsockname())
+        acceptor.implementation_class_uid = self._entity.implementation_class_uid
+        acceptor.implementation_version_name = self._entity.implementation_version_name
+        acceptor.supported_contexts = self._contexts
+        association.requestor.address_info = AddressInformation.from_tuple(address)
+        association.bind(evt.EVT_REQUESTED, self._requested)
+        association.bind(evt.EVT_C_ECHO, _echoed)
+        with self._lock:
+            self._connections[_address(association)] += 1
+        association.start()
+
+    def _requested(self, event: evt.Event) -> None:
+        """Judge an A-ASSOCIATE-RQ. Fails closed: what cannot be judged is rejected."""
+        association: StoringAssociation = event.assoc
+        request = AssociationRequest("", "", _address(association))
+        try:
+            primitive = association.requestor.primitive
+            request = AssociationRequest(
+                primitive.calling_ae_title.strip(), primitive.called_ae_title.strip(), request.peer_address
+            )
+            rejection = self._admit(association, request)
+        except Exception as error:  # noqa: BLE001  the edge: pynetdicom would go on and accept
+            log.warning("association-not-judged", error=type(error).__name__)
+            rejection = _FAILED
+        if rejection is None:
+            return
+        association.acse.send_reject(rejection.result, rejection.source, rejection.reason)
+        code = f"{rejection.result}/{rejection.source}/{rejection.reason}"
+        self._note_refusal(request, code, rejection.sentence)
+        association.kill()
+
+    def _admit(self, association: StoringAssociation, request: AssociationRequest) -> Rejection | None:
+        with self._lock:  # counting and admitting are one step: two requests never share the last place
+            addresses = Counter(opened.association.peer_address for opened in self._admitted.values())
+            load = Load(
+                associations=len(self._admitted),
+                associations_of_peer=addresses[request.peer_address],
+                free_bytes=self._intake.free_bytes(),
+                closing=self._closing or self._intake.committer.failure is not None,
+            )
+            rejection = self._policy.verdict(request, load)
+            if rejection is not None:
+                return rejection
+            opened = OpenAssociation(
+                Association(
+                    association_id=uuid.uuid4().hex,
+                    process_id=self._process_id,
+                    calling_ae_title=request.calling_ae_title,
+                    called_ae_title=request.called_ae_title,
+                    peer_address=request.peer_address,
+                )
+            )
+            self._admitted[association] = opened
+        association.dimse.begin = lambda store: self._intake.begin(opened, store)
+        bounded: BoundedSocket = association.dul.socket
+        bounded.largest_pdu_bytes = max(self._settings.maximum_pdu_bytes + 6, bounded.largest_pdu_bytes)
+        bounded.pdu_seconds = self._settings.network_timeout_seconds
+        return None
+
+    def _ended(self, association: StoringAssociation) -> None:
+        """The thread of an association is at its end."""
+        address = _address(association)
+        with self._lock:
+            self._connections[address] -= 1
+            self._connections += Counter()  # drops addresses without connections
+            opened = self._admitted.pop(association, None)
+        if opened is None:
+            return
+        outcome = AssociationOutcome.RELEASED if association.is_released else AssociationOutcome.ABORTED
+        self._closed(opened, outcome)
+
+    def _note_refusal(self, request: AssociationRequest, code: str, reason: str) -> None:
+        self._intake.refusals.note(
+            Refusal(
+                Event.ASSOCIATION_REFUSED,
+                calling_ae_title=printable(request.calling_ae_title),
+                called_ae_title=printable(request.called_ae_title),
+                peer_address=request.peer_address,
+                code=code,
+                reason=reason,
+            )
+        )
+
+
+class _Acceptor(socketserver.TCPServer):
+    """The listening socket and its accept loop, which never waits for a peer."""
+
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        connected: Callable[[socket.socket, tuple[Any, ...]], None],
+        may_connect: Callable[[str], bool],
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._connected = connected
+        self._may_connect = may_connect
+        super().__init__(address, socketserver.BaseRequestHandler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002  socketserver's signature
+        return self._may_connect(plain_address(client_address[0]))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connected(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's signature
+        # called by socketserver while the exception is being handled
+        log.warning("connection-not-set-up", error=type(sys.exception()).__name__)
+
+
+def _entity(settings: ListenerSettings) -> ApplicationEntity:
+    entity = ApplicationEntity(settings.ae_title)
+    entity.maximum_pdu_size = settings.maximum_pdu_bytes
+    entity.acse_timeout = settings.acse_timeout_seconds
+    entity.dimse_timeout = settings.network_timeout_seconds
+    entity.network_timeout = settings.network_timeout_seconds
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    # the policy counts; this second limit of pynetdicom must never be the one that answers
+    entity.maximum_associations = settings.maximum_associations + _SPARE_CONNECTIONS + 1
+    return entity
+
+
+def _address(association: StoringAssociation) -> str:
+    return plain_address(association.requestor.address_info.address)
+
+
+def _echoed(event: evt.Event) -> int:  # noqa: ARG001  pynetdicom's signature
+    return answer_echo()
