@@ -1,0 +1,86 @@
+"""Which destination a setting or the sender of a study stands for."""
+
+import ipaddress
+from collections.abc import Iterable
+
+from dicom_core.errors import PermanentDeliveryError
+from dicom_core.settings import (
+    SENDER,
+    DestinationSettings,
+    FolderSettings,
+    PeerSettings,
+    StorageSCUSettings,
+    StowRSSettings,
+)
+from worker.destinations.folder import Folder
+from worker.destinations.interface import Destination
+from worker.destinations.storage_scu import StorageSCU
+from worker.destinations.stow_rs import StowRS
+
+
+def make_destination(settings: DestinationSettings, *, calling_ae_title: str) -> Destination:
+    """The destination that ``settings`` describe.
+
+    Args:
+        settings: One entry of ``destinations``.
+        calling_ae_title: Our AE title where the settings give none: the listener's.
+
+    Raises:
+        ConfigurationError: A value cannot be used.
+    """
+    match settings:
+        case StorageSCUSettings():
+            return StorageSCU(settings, own_ae_title=calling_ae_title)
+        case StowRSSettings():
+            return StowRS(settings)
+        case FolderSettings():
+            return Folder(settings)
+
+
+def back_to_sender(
+    peers: Iterable[PeerSettings],
+    *,
+    calling_ae_title: str,
+    peer_address: str,
+    own_ae_title: str,
+    timeout_seconds: float = 30,
+) -> Destination:
+    """The Storage SCP of whoever sent a study.
+
+    The peer is found by AE title and address; results go to its ``host``, or to the address it called from.
+
+    Args:
+        peers: Of the settings.
+        calling_ae_title: Of the association that brought the study.
+        peer_address: IP address of the same association.
+        own_ae_title: Our AE title towards the peer.
+        timeout_seconds: Longest wait for an answer.
+
+    Raises:
+        PermanentDeliveryError: No configured peer has that AE title and address.
+    """
+    for peer in peers:
+        if peer.ae_title == calling_ae_title and _may_call_from(peer, peer_address):
+            settings = StorageSCUSettings(
+                kind="storage_scu",
+                name=SENDER,
+                ae_title=peer.ae_title,
+                host=peer.host or peer_address,
+                port=peer.port,
+                timeout_seconds=timeout_seconds,
+            )
+            return StorageSCU(settings, own_ae_title=own_ae_title)
+    raise PermanentDeliveryError(
+        f"results cannot go back to the sender: no entry of peers has ae_title {calling_ae_title!r} for the address "
+        f"{peer_address}; add one with the host and port of its Storage SCP, or name another destination in the rule"
+    )
+
+
+def _may_call_from(peer: PeerSettings, address: str) -> bool:
+    """Whether ``address`` is one of the peer's; as for the listener, no addresses means any."""
+    if not peer.addresses:
+        return True
+    caller = ipaddress.ip_address(address)
+    if isinstance(caller, ipaddress.IPv6Address) and caller.ipv4_mapped is not None:
+        caller = caller.ipv4_mapped
+    return any(caller in ipaddress.ip_network(network, strict=False) for network in peer.addresses)
