@@ -106,6 +106,12 @@ class Condition(BaseModel):
             and (self.at_most is None or number <= self.at_most)
         )
 
+    def keywords(self) -> frozenset[str]:
+        """Every keyword that the condition looks at."""
+        parts = (*(self.all_of or ()), *(self.any_of or ()), *([self.not_] if self.not_ else []))
+        own = {self.keyword} if self.keyword else set()
+        return frozenset(own.union(*(part.keywords() for part in parts)))
+
     def in_words(self) -> str:
         """The condition as a person would say it."""
         if self.all_of is not None:

@@ -114,11 +114,13 @@ class QuietStudy:
     """A study that has had no instance and no open association for the quiet time.
 
     Attributes:
-        last_received_at: Guards the change to COMPLETE: an instance that arrives meanwhile makes it fail.
         generation: The last completed generation, 0 for a study that was never complete.
+        series: Those with instances whose files are there.
+        revision: Guards the change to COMPLETE: an instance that arrives meanwhile raises it.
     """
 
     study_instance_uid: str
     generation: int
     last_received_at: datetime
     series: tuple[StoredSeries, ...]
+    revision: int = 0

@@ -1,0 +1,97 @@
+"""From a quiet study to what is to be done with each of its series: the rules applied to headers."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from itertools import islice
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from dicom_core.default_rules import SOFTWARE_MANUFACTURER
+from dicom_core.job import JobRequest, JobState
+from dicom_core.routing import Rule, first_match, values_of
+from dicom_core.settings import Settings
+from dicom_core.spool import Spool
+from dicom_core.study import QuietStudy, StoredSeries
+
+MOST_HEADERS_READ = 200
+"""Of a series that no rule wants: reading more would cost time and tell nothing new."""
+_ALWAYS_READ = ("Manufacturer", "Modality", "SOPClassUID")
+
+
+class JobRequests:
+    """Decides what is done with the series of a study."""
+
+    def __init__(self, settings: Settings, spool: Spool) -> None:
+        self._settings = settings
+        self._spool = spool
+        keywords = frozenset(_ALWAYS_READ).union(*(rule.when.keywords() for rule in settings.rules))
+        self._keywords = sorted(keywords)
+
+    def for_study(self, study: QuietStudy) -> list[JobRequest]:
+        """One request a series; a series that no rule wants gets one too, SKIPPED with its reason."""
+        return [self._for_series(series) for series in study.series]
+
+    def _for_series(self, series: StoredSeries) -> JobRequest:
+        rule, reason = self._decide(series)
+        wanted = rule is not None and not reason
+        return JobRequest(
+            series_instance_uid=series.series_instance_uid,
+            modality=series.modality,
+            state=JobState.QUEUED if wanted else JobState.SKIPPED,
+            reason=reason,
+            rule=rule.name if rule else "",
+            segmenter=rule.segmenter if rule and wanted else "",
+            prompt=rule.prompt if rule and wanted else "",
+            destinations=rule.destinations if rule and wanted else (),
+            priority=rule.priority if rule and wanted else 0,
+            input_hash=input_hash(series),
+            configuration_hash=self._configuration_hash(rule if wanted else None),
+        )
+
+    def _decide(self, series: StoredSeries) -> tuple[Rule | None, str]:
+        """The rule that wants the series, or the reason in words why it is left out.
+
+        A rule that segments wins over one that skips, so that a localizer among the slices does not hide the series.
+        """
+        if not series.instances:
+            return None, "none of its files is stored any more"
+        skipped_by: Rule | None = None
+        problem = ""
+        for instance in islice(series.instances, MOST_HEADERS_READ):
+            try:
+                header = self._header(instance.path)
+                own = SOFTWARE_MANUFACTURER in [str(value).strip() for value in values_of(header, "Manufacturer")]
+                rule = first_match(self._settings.rules, header)
+            except Exception:  # noqa: BLE001  a hostile header may raise anything; it must end in words, not in a crash
+                problem = f"the header of instance {instance.sop_instance_uid} cannot be read"
+                continue
+            if own:
+                return None, "made by vesselq itself"
+            if rule is not None and rule.segmenter:
+                return rule, ""
+            skipped_by = skipped_by or rule
+        if skipped_by is not None:
+            return skipped_by, skipped_by.skip
+        return None, problem or f"no rule wants it (Modality {series.modality or 'unknown'})"
+
+    def _header(self, path: str) -> Dataset:
+        file = self._spool.path(path)
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(self._keywords))
+
+    def _configuration_hash(self, rule: Rule | None) -> str:
+        """Over everything in the settings that decides the result, not over where it goes or how urgent it is."""
+        decides = {
+            "segmenter": rule.segmenter if rule else "",
+            "prompt": rule.prompt if rule else "",
+            "model": self._settings.models.get(rule.segmenter, {}) if rule else {},
+            "segmentation": self._settings.segmentation.model_dump(exclude={"series_number"}),
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def input_hash(series: StoredSeries) -> str:
+    """Over the identity and content of every instance of the series."""
+    lines: Sequence[str] = [f"{instance.sop_instance_uid} {instance.sha256}" for instance in series.instances]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

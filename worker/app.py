@@ -1,0 +1,91 @@
+"""The worker process: a Celery worker with the threads pool around the two use cases."""
+
+import threading
+from collections.abc import Sequence
+
+from celery import Celery
+from celery.signals import worker_shutting_down
+
+from db import migrate, processes
+from db.session import Record
+from dicom_core.errors import VesselqError
+from dicom_core.logs import configure_logs, get_logger
+from dicom_core.messages import DELIVER_QUEUE, SEGMENT_QUEUE, celery_settings
+from dicom_core.settings import Settings
+from worker.pipeline import remove_stale_work
+from worker.services import SOFTWARE_VERSION, Services
+from worker.tasks import register_tasks
+
+log = get_logger("worker")
+
+
+def run(settings: Settings, *, queues: Sequence[str] = (SEGMENT_QUEUE, DELIVER_QUEUE)) -> None:
+    """Work until SIGTERM or SIGINT, then hand back what is under way.
+
+    Args:
+        settings: Of this site.
+        queues: ``segment``, ``deliver`` or both.
+
+    Raises:
+        ConfigurationError: The database has another schema.
+        UnavailableError: The database does not answer.
+    """
+    configure_logs("worker", settings.log_level)
+    record = Record(settings.effective_database_url, process="worker")
+    migrate.require_current(record)
+    owner = processes.start(
+        record,
+        "worker",
+        version=SOFTWARE_VERSION,
+        configuration={"queues": list(queues), "device": settings.worker.device},
+    )
+    record.process = f"worker/{owner[:8]}"
+    services = Services(settings, record, owner)
+    over = threading.Event()
+    beat = threading.Thread(target=_beat, args=(record, owner, over), daemon=True, name="beat")
+    beat.start()
+    try:
+        if SEGMENT_QUEUE in queues:
+            remove_stale_work(record, services)
+        _serve(settings, services, queues)
+    finally:
+        over.set()
+        beat.join()
+        services.close()
+        processes.stop(record, owner)
+        record.close()
+
+
+def _serve(settings: Settings, services: Services, queues: Sequence[str]) -> None:
+    app = Celery("vesselq", set_as_current=False)
+    app.conf.update(celery_settings(settings.redis_url))
+    register_tasks(app, services)
+
+    def tell_to_stop(**_: object) -> None:
+        services.stopping.set()
+
+    worker_shutting_down.connect(tell_to_stop)
+    # one thread segments; the bell of a busy desk is answered by a second one at once
+    threads = (2 if SEGMENT_QUEUE in queues else 0) + (
+        settings.worker.delivery_threads if DELIVER_QUEUE in queues else 0
+    )
+    worker = app.Worker(
+        pool="threads",
+        concurrency=threads,
+        queues=list(queues),
+        hostname=f"{services.owner[:8]}@%h",
+        loglevel="WARNING",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        optimization="fair",
+    )
+    worker.start()
+
+
+def _beat(record: Record, process_id: str, over: threading.Event) -> None:
+    while not over.wait(processes.BEAT_SECONDS):
+        try:
+            processes.beat(record, process_id)
+        except VesselqError as error:
+            log.warning("beat failed", reason=str(error))

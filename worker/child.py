@@ -1,0 +1,134 @@
+"""The child process: loads a segmenter once and works on one series after another.
+
+A fresh interpreter, never a fork: torch and CUDA do not survive one. It speaks JSON lines: requests on standard input,
+progress and answers on what was standard output (which is turned into standard error for everybody else, so that a
+library that prints cannot break the conversation). It ends when its parent ends.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from dicom_core.errors import RunnerBusyError, SegmentationError, VesselqError
+from dicom_core.logs import configure_logs, get_logger
+from worker.segmenters.interface import Segmenter
+from worker.series_messages import SeriesRequest
+from worker.series_work import work_on_series
+
+_CPU_SECONDS_MARGIN = 60
+"""On top of deadline x threads: the parent's deadline comes first, this stops a child whose parent is stopped."""
+log = get_logger("child")
+
+
+class _Segmenters:
+    """Segmenters that are loaded already, by name and settings."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Segmenter] = {}
+
+    def get(self, name: str, settings: Mapping[str, Any], device: str) -> Segmenter:
+        from worker.segmenters import registry
+
+        key = json.dumps([name, settings, device], sort_keys=True, default=str)
+        if key not in self._loaded:
+            self._loaded.clear()  # one model at a time: memory is the scarce thing
+            self._loaded[key] = registry.load(name, settings, device)
+        return self._loaded[key]
+
+
+def main(arguments: list[str]) -> None:
+    """Entry point: ``python -m worker.child MEMORY_LIMIT_BYTES CPU_SECONDS THREADS``."""
+    memory_limit, cpu_seconds, threads = (int(argument) for argument in arguments)
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    configure_logs("child")
+    if threads:
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    requests: list[str] = []
+    arrived = threading.Condition()
+    threading.Thread(target=_listen, args=(requests, arrived), daemon=True).start()
+    segmenters = _Segmenters()
+    _limit_memory(memory_limit)
+    while True:
+        with arrived:
+            arrived.wait_for(lambda: requests)
+            line = requests.pop(0)
+        _limit_cpu(cpu_seconds)
+        _say(out, _answer(line, segmenters, out))
+
+
+def _listen(requests: list[str], arrived: threading.Condition) -> None:
+    for line in sys.stdin:
+        with arrived:
+            requests.append(line)
+            arrived.notify()
+    os._exit(0)  # the parent is gone: whatever is being computed, nobody waits for it
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    import torch
+
+    # CUDA reserves far more address space than it uses, so that the limit only fits a worker on CPU
+    if not torch.cuda.is_available():
+        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+
+
+def _limit_cpu(seconds: int) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + seconds + _CPU_SECONDS_MARGIN
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def _answer(line: str, segmenters: _Segmenters, out: TextIO) -> dict[str, Any]:
+    try:
+        request = SeriesRequest.model_validate_json(line)
+        segmenter = segmenters.get(request.segmenter, request.segmenter_settings, _device(request.device))
+        result = work_on_series(
+            request, segmenter, lambda stage, share: _say(out, {"stage": stage, "share": round(share, 3)})
+        )
+    except VesselqError as error:
+        return _error(error)
+    except MemoryError:
+        return _error(RunnerBusyError("memory is exhausted; the series may be too large for this worker"))
+    except Exception as error:  # noqa: BLE001  the edge of the process: the parent must learn of every failure
+        if type(error).__name__ == "OutOfMemoryError":  # torch.OutOfMemoryError, of whatever device
+            return _error(RunnerBusyError("the device's memory is exhausted"))
+        return _error(SegmentationError(f"unexpected {type(error).__name__} {_place(error)}"))
+    return {"result": result.model_dump(mode="json")}
+
+
+def _place(error: Exception) -> str:
+    """Where our code was; the error's own text stays out, since it may quote the data set."""
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    frames = ours or traceback.extract_tb(error.__traceback__)
+    return f"at {Path(frames[-1].filename).stem}:{frames[-1].lineno}" if frames else ""
+
+
+def _error(error: VesselqError) -> dict[str, Any]:
+    log.warning("series failed", kind=type(error).__name__, reason=str(error))
+    return {"error": type(error).__name__, "message": str(error)}
+
+
+def _say(out: TextIO, message: dict[str, Any]) -> None:
+    out.write(json.dumps(message) + "\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

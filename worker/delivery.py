@@ -1,0 +1,68 @@
+"""The story of one delivery: claim it, send the kept file, note the answer."""
+
+import hashlib
+from pathlib import Path
+
+from db import deliveries
+from dicom_core.errors import ConfigurationError, DeliveryError, LeaseLostError, PermanentDeliveryError
+from dicom_core.job import Delivery
+from dicom_core.logs import get_logger
+from worker.lease import Lease
+from worker.services import Services
+
+log = get_logger("delivery")
+
+
+def run_next_delivery(services: Services) -> bool:
+    """Claim the delivery that is due and try it once.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        UnavailableError: The record does not answer; the delivery's lease will run out.
+    """
+    lease_seconds = services.settings.worker.lease_seconds
+    delivery = deliveries.claim(services.record, services.owner, lease_seconds)
+    if delivery is None:
+        return False
+    try:
+        with Lease(lambda: deliveries.heartbeat(services.record, delivery, lease_seconds), lease_seconds):
+            _send(services, delivery)
+    except LeaseLostError as error:
+        log.warning("delivery lost", delivery_id=delivery.delivery_id, reason=str(error))
+    return True
+
+
+def _send(services: Services, delivery: Delivery) -> None:
+    try:
+        path = services.settings.results_folder / delivery.result_path
+        _require_intact(path, delivery.result_sha256)
+        answer = services.destination_of(delivery).send(
+            path,
+            sop_instance_uid=delivery.result_sop_instance_uid,
+            study_instance_uid=delivery.study_instance_uid,
+            series_instance_uid=delivery.result_series_instance_uid,
+        )
+    except (DeliveryError, ConfigurationError) as error:
+        again = deliveries.failed(
+            services.record,
+            delivery,
+            str(error),
+            retryable=error.retryable,
+            give_up_after_hours=services.give_up_after_hours(delivery),
+        )
+        log.warning("delivery failed", delivery_id=delivery.delivery_id, reason=str(error), tried_again=again)
+        return
+    deliveries.sent(services.record, delivery, answer)
+    log.info("result sent", job_id=delivery.job_id, destination=delivery.destination, answer=answer)
+
+
+def _require_intact(path: Path, sha256: str) -> None:
+    try:
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise PermanentDeliveryError(f"the kept result cannot be read: {error.strerror}") from error
+    if actual != sha256:
+        raise PermanentDeliveryError("the kept result is not what was built: the file has changed on the disk")

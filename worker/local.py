@@ -1,0 +1,176 @@
+"""Segmenting a folder without queue, server or record: `vesselq segment`."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from dicom_core.errors import NotFoundError, VesselqError
+from dicom_core.routing import first_match
+from dicom_core.settings import Settings
+from worker.runner import Runner
+from worker.segmenters.interface import Status
+from worker.series_messages import PREVIEW_FILE, SEGMENTATION_FILE, SeriesRequest, SeriesResult
+from worker.services import SOFTWARE_VERSION
+
+_LOCAL_SCOPE = "local"
+"""Takes the place of the site key in derived UIDs; the moment is part of them too, since it stands in the object."""
+_WORDS = {Status.NO_MASK: "no vessel found", Status.OUT_OF_DOMAIN: "not a kind of image that the model knows"}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalResult:
+    """What became of one series.
+
+    Attributes:
+        status: ``ok``, ``no vessel found``, ``skipped``, ``failed``, or that the model does not know the image.
+        reason: Why, for every status but ``ok``.
+    """
+
+    series_instance_uid: str
+    modality: str
+    segmenter: str
+    status: str
+    reason: str = ""
+    segmentation_path: Path | None = None
+    preview_path: Path | None = None
+    frames: int = 0
+    frames_with_vessel: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Series:
+    header: Dataset
+    paths: list[Path]
+
+
+def segment_folder(
+    settings: Settings,
+    folder: Path,
+    out: Path,
+    *,
+    segmenter: str = "",
+    prompt: str = "",
+    progress: Callable[[str, float], None],
+) -> list[LocalResult]:
+    """Segment every series below a folder.
+
+    Args:
+        settings: Rules, models and limits.
+        folder: DICOM files, at any depth; other files are passed over. One file is fine too.
+        out: Folder for ``<SeriesInstanceUID of the source>.seg.dcm`` and ``.png``; made if missing.
+        segmenter: Used for all series; "" asks the rules.
+        prompt: Instead of the rule's.
+        progress: Called with a stage's name and its finished share.
+
+    Returns:
+        One entry a series, in the order of their UIDs.
+
+    Raises:
+        NotFoundError: There is no DICOM file.
+    """
+    found = _series_below(folder)
+    if not found:
+        raise NotFoundError(f"{folder}: no DICOM files here")
+    out.mkdir(parents=True, exist_ok=True)
+    runner = Runner(settings.worker)
+    try:
+        return [
+            _segment(settings, runner, uid, series, out, segmenter, prompt, progress)
+            for uid, series in sorted(found.items())
+        ]
+    finally:
+        runner.stop()
+
+
+def _series_below(folder: Path) -> dict[str, _Series]:
+    found: dict[str, _Series] = {}
+    for path in _files(folder):
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            uid = str(header.get("SeriesInstanceUID", ""))
+        except (InvalidDicomError, OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue
+        found.setdefault(uid, _Series(header, [])).paths.append(path)
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    if folder.is_file():
+        yield folder
+        return
+    for parent, _, names in sorted(os.walk(folder)):
+        yield from (Path(parent) / name for name in sorted(names))
+
+
+def _segment(
+    settings: Settings,
+    runner: Runner,
+    uid: str,
+    series: _Series,
+    out: Path,
+    segmenter: str,
+    prompt: str,
+    progress: Callable[[str, float], None],
+) -> LocalResult:
+    modality = str(series.header.get("Modality", ""))
+    rule = None if segmenter else first_match(settings.rules, series.header)
+    name = segmenter or (rule.segmenter if rule else "")
+    if not name:
+        reason = (
+            rule.skip if rule else f"no rule wants it (Modality {modality or 'unknown'}); name one with --segmenter"
+        )
+        return LocalResult(uid, modality, "", "skipped", reason)
+    created_at = datetime.now(UTC)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".segment-") as work:
+        request = SeriesRequest(
+            paths=tuple(path.resolve() for path in series.paths),
+            segmenter=name,
+            segmenter_settings=settings.models.get(name, {}),
+            prompt=prompt or (rule.prompt if rule else ""),
+            device=settings.worker.device,
+            threads=settings.worker.threads,
+            decoded_limit_bytes=settings.worker.decoded_limit_bytes,
+            uid_scope=(_LOCAL_SCOPE, str(series.header.get("StudyInstanceUID", "")), uid, created_at.isoformat()),
+            created_at=created_at,
+            series_number=settings.segmentation.series_number,
+            software_version=SOFTWARE_VERSION,
+            omit_empty_frames=settings.segmentation.omit_empty_frames,
+            viewer_hints=settings.segmentation.viewer_hints,
+            output_folder=Path(work).resolve(),
+        )
+        try:
+            result = runner.run(request, progress=progress, interruption=lambda: None)
+        except VesselqError as error:
+            return LocalResult(uid, modality, name, "failed", str(error))
+        return _collect(result, Path(work), out, uid, modality, name)
+
+
+def _collect(result: SeriesResult, work: Path, out: Path, uid: str, modality: str, segmenter: str) -> LocalResult:
+    summary = result.summary
+    outcome = LocalResult(
+        series_instance_uid=uid,
+        modality=modality,
+        segmenter=segmenter,
+        status="ok",
+        frames=int(summary.get("frames", 0)),
+        frames_with_vessel=int(summary.get("frames_with_vessel", 0)),
+        seconds=dict(summary.get("seconds", {})),
+        warnings=tuple(summary.get("warnings", ())),
+    )
+    if result.status is not Status.OK:
+        words = _WORDS[result.status]
+        return replace(outcome, status=words, reason=words)
+    segmentation, preview = out / f"{uid}.seg.dcm", out / f"{uid}.png"
+    shutil.move(work / SEGMENTATION_FILE, segmentation)
+    shutil.move(work / PREVIEW_FILE, preview)
+    return replace(outcome, segmentation_path=segmentation, preview_path=preview)

@@ -1,0 +1,162 @@
+"""The story of one job: claim it, have the series segmented, keep the result, hand it over."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from db import jobs, studies
+from db.session import Record
+from dicom_core.errors import (
+    LeaseLostError,
+    SourceError,
+    SpoolDamagedError,
+    UnavailableError,
+    UnsupportedSourceError,
+    VesselqError,
+)
+from dicom_core.job import Job, JobState, KeptResult
+from dicom_core.logs import get_logger
+from dicom_core.spool import keep_file
+from worker.lease import Lease
+from worker.segmenters.interface import Status
+from worker.series_messages import PREVIEW_FILE, SEGMENTATION_FILE, SeriesRequest, SeriesResult
+from worker.services import SOFTWARE_VERSION, Services
+
+log = get_logger("pipeline")
+
+
+class _ToldToStopError(VesselqError):
+    """The process ends; the job goes back to the queue."""
+
+
+def run_next_job(services: Services) -> bool:
+    """Claim the most urgent job and bring it to its next state.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        UnavailableError: The record does not answer; the job's lease will run out.
+    """
+    settings = services.settings.worker
+    job = jobs.claim(services.record, services.owner, settings.lease_seconds)
+    if job is None:
+        return False
+    log.info("job claimed", job_id=job.job_id, study_instance_uid=job.study_instance_uid, attempt=job.attempts)
+    try:
+        with Lease(
+            lambda: jobs.heartbeat(services.record, job, settings.lease_seconds), settings.lease_seconds
+        ) as lease:
+            _work(services, job, lease)
+    except LeaseLostError as error:
+        log.warning("job lost", job_id=job.job_id, reason=str(error))
+    return True
+
+
+def _work(services: Services, job: Job, lease: Lease) -> None:
+    folder = services.settings.results_folder / "tmp" / f"{job.job_id}-{job.fence}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        result = _segment(services, job, lease, folder)
+        _keep(services, job, result, folder)
+    except (LeaseLostError, UnavailableError):
+        raise
+    except _ToldToStopError:
+        jobs.hand_back(services.record, job, "the worker was told to stop")
+    except UnsupportedSourceError as error:
+        jobs.finish_without_result(services.record, job, JobState.SKIPPED, str(error), {})
+    except VesselqError as error:
+        _fail(services, job, error)
+    except OSError as error:
+        # the results folder, not the data: another try can help once there is room again
+        _fail(services, job, SpoolDamagedError(f"the results folder cannot be used: {error.strerror}"), retryable=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _segment(services: Services, job: Job, lease: Lease, folder: Path) -> SeriesResult:
+    settings = services.settings
+    instances = studies.source_of(services.record, job)
+    for instance in instances:
+        if not (settings.spool_folder / instance.path).is_file():
+            raise SpoolDamagedError(f"the stored file of instance {instance.sop_instance_uid} is missing")
+
+    def interruption() -> VesselqError | None:
+        return _ToldToStopError("told to stop") if services.stopping.is_set() else lease.lost
+
+    return services.runner.run(
+        SeriesRequest(
+            paths=tuple(settings.spool_folder / instance.path for instance in instances),
+            segmenter=job.segmenter,
+            segmenter_settings=settings.models.get(job.segmenter, {}),
+            prompt=job.prompt,
+            device=settings.worker.device,
+            threads=settings.worker.threads,
+            decoded_limit_bytes=settings.worker.decoded_limit_bytes,
+            uid_scope=(
+                services.site_key, job.study_instance_uid, job.series_instance_uid, str(job.generation), job.input_hash,
+                job.configuration_hash,
+            ),
+            created_at=job.created_at,
+            generation=job.generation,
+            series_number=settings.segmentation.series_number + job.generation - 1,
+            software_version=SOFTWARE_VERSION,
+            omit_empty_frames=settings.segmentation.omit_empty_frames,
+            viewer_hints=settings.segmentation.viewer_hints,
+            output_folder=folder,
+        ),
+        progress=lambda _stage, _share: None,
+        interruption=interruption,
+    )  # fmt: skip
+
+
+def _keep(services: Services, job: Job, result: SeriesResult, folder: Path) -> None:
+    if result.status is not Status.OK:
+        jobs.finish_without_result(services.record, job, *_end_without_object(result), result.summary)
+        return
+    name = f"{job.job_id[:2]}/{job.job_id}"
+    final = services.settings.results_folder / name
+    kept_path = f"{name}/{SEGMENTATION_FILE}"
+    keep_file(folder / SEGMENTATION_FILE, final / SEGMENTATION_FILE)
+    summary: dict[str, Any] = dict(result.summary)
+    if (folder / PREVIEW_FILE).is_file():
+        keep_file(folder / PREVIEW_FILE, final / PREVIEW_FILE)
+        summary["preview_path"] = f"{name}/{PREVIEW_FILE}"
+    kept = KeptResult(kept_path, result.sha256, result.sop_instance_uid, result.series_instance_uid, summary)
+    jobs.keep_result(services.record, job, kept)
+    log.info("result kept", job_id=job.job_id, sop_instance_uid=result.sop_instance_uid)
+
+
+def _end_without_object(result: SeriesResult) -> tuple[JobState, str]:
+    if result.status is Status.OUT_OF_DOMAIN:
+        return JobState.SKIPPED, "the model does not know this kind of image"
+    return JobState.NO_VESSEL_FOUND, "no vessel found"
+
+
+def _fail(services: Services, job: Job, error: VesselqError, *, retryable: bool | None = None) -> None:
+    settings = services.settings.worker
+    state = jobs.fail_attempt(
+        services.record,
+        job,
+        str(error),
+        retryable=error.retryable if retryable is None else retryable,
+        maximum_attempts=settings.maximum_attempts,
+        retry_after_seconds=settings.retry_after_seconds,
+    )
+    known = isinstance(error, SourceError)
+    log.log(30 if known else 40, "attempt failed", job_id=job.job_id, state=state, reason=str(error))
+
+
+def remove_stale_work(record: Record, services: Services) -> None:
+    """At the start of a worker: folders of tries that nobody runs any more."""
+    root = services.settings.results_folder / "tmp"
+    if not root.is_dir():
+        return
+    for folder in root.iterdir():
+        job_id, _, fence = folder.name.partition("-")
+        try:
+            job = jobs.get(record, job_id)
+        except VesselqError:
+            continue
+        if job.state is not JobState.RUNNING or str(job.fence) != fence:
+            shutil.rmtree(folder, ignore_errors=True)
