@@ -10,20 +10,25 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
 from db.models import Installation
-from db.session import Record
+from db.session import Record, translated
 from dicom_core.errors import ConfigurationError
 
 
 def _configuration(record: Record) -> Config:
     configuration = Config()
-    configuration.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    configuration.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     configuration.attributes["engine"] = record.engine
     return configuration
 
 
 def upgrade(record: Record) -> None:
-    """Bring the schema up to date and draw the site key once. Safe to run again and by two processes at once."""
-    command.upgrade(_configuration(record), "head")
+    """Bring the schema up to date and draw the site key once. Safe to run again and by two processes at once.
+
+    Raises:
+        UnavailableError: The database does not answer or another process holds it for too long.
+    """
+    with translated():
+        command.upgrade(_configuration(record), "head")
     with record.writing() as transaction:
         if transaction.session.scalars(select(Installation)).first() is None:
             transaction.session.add(Installation(id=1, site_key=secrets.token_hex(32), created_at=transaction.now))
@@ -31,7 +36,7 @@ def upgrade(record: Record) -> None:
 
 def current_revision(record: Record) -> str:
     """The schema's revision, "" for an empty database."""
-    with record.engine.connect() as connection:
+    with translated(), record.engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision() or ""
 
 

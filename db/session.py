@@ -5,20 +5,36 @@ audit rows commit together or not at all. Writers are serialised (SQLite: BEGIN 
 lock), since each audit row continues the hash of the one before.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from dicom_core.errors import UnavailableError
 
 BUSY_TIMEOUT_SECONDS = 30
 """How long a writer waits for the others before it gives up."""
+_CONNECT_TIMEOUT_SECONDS = 10
+_POSTGRESQL_OPTIONS = " ".join(
+    f"-c {option}"
+    for option in (
+        f"lock_timeout={BUSY_TIMEOUT_SECONDS}s",
+        # a process that is stopped in the middle of writing must not stop all others for ever
+        f"idle_in_transaction_session_timeout={2 * BUSY_TIMEOUT_SECONDS}s",
+        "synchronous_commit=on",
+        "timezone=UTC",
+    )
+)
+_strict_json = partial(json.dumps, allow_nan=False)
+"""Not-a-number is no JSON: PostgreSQL refuses it, so SQLite does as well."""
 _WRITER_LOCK = 0x76_65_73_73
 """Key of the PostgreSQL advisory lock: "vess"."""
 
@@ -65,7 +81,7 @@ class Record:
         Raises:
             UnavailableError: The database does not answer, is locked or full.
         """
-        with _translated(), Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with translated(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             _lock(session)
             yield Transaction(session, _clock(session), self.process, self.user)
 
@@ -76,7 +92,7 @@ class Record:
         Raises:
             UnavailableError: The database does not answer.
         """
-        with _translated(), Session(self._engine, expire_on_commit=False) as session:
+        with translated(), Session(self._engine, expire_on_commit=False) as session:
             yield session
 
     def now(self) -> datetime:
@@ -90,11 +106,14 @@ class Record:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Turn what a driver says when the database is away into UnavailableError; other errors are ours and stay."""
     try:
         yield
-    except (OperationalError, DBAPIError) as error:
-        if isinstance(error, OperationalError) or error.connection_invalidated:
+    except SQLAlchemyError as error:
+        # DatabaseError itself, not one of its kinds: a damaged SQLite file
+        away = isinstance(error, OperationalError | PoolTimeoutError) or type(error) is DatabaseError
+        if away or (isinstance(error, DBAPIError) and error.connection_invalidated):
             # the driver's text only: the statement and its parameters stay out of logs
             raise UnavailableError(f"the database does not answer: {_first_line(error)}") from error
         raise
@@ -120,10 +139,27 @@ def _clock(session: Session) -> datetime:
 
 
 def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    if url.startswith("sqlite"):
+        return _sqlite_engine(url)
+    return create_engine(
+        url,
+        # each statement must see what the holder of the writer lock before it committed
+        isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS, "options": _POSTGRESQL_OPTIONS},
+        json_serializer=_strict_json,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+    )
+
+
+def _sqlite_engine(url: str) -> Engine:
     engine = create_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}, pool_size=10, max_overflow=40
+        url,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        json_serializer=_strict_json,
+        pool_size=10,
+        max_overflow=40,
     )
 
     @event.listens_for(engine, "connect")
