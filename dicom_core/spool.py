@@ -6,6 +6,7 @@ Instance UID and of the content, so that writing the same object again replaces 
 content under the same UID is another file.
 """
 
+import errno
 import hashlib
 import os
 import secrets
@@ -49,9 +50,13 @@ class IncomingFile:
         self._size = len(PREAMBLE) + len(file_meta)
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
-            self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        except OSError as error:
+            raise _spool_error("a file in the spool cannot be made", error) from error
+        self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        try:
             self._write_all(PREAMBLE + file_meta)
         except OSError as error:
+            self.__exit__()
             raise _spool_error("a file in the spool cannot be written", error) from error
 
     def write(self, data: bytes | memoryview) -> None:
@@ -107,10 +112,11 @@ class Spool:
             SpoolError: The folder cannot be made or written.
         """
         try:
-            for part in ("tmp", "instances", *(f"instances/{shard}" for shard in _SHARDS)):
-                (self.folder / part).mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-            for part in ("instances", "."):
-                sync_folder(self.folder / part)
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            for part in (".", "tmp", "instances", *(f"instances/{shard}" for shard in _SHARDS)):
+                (self.folder / part).mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+            for folder in (self.folder / "instances", self.folder, self.folder.parent):
+                sync_folder(folder)
         except OSError as error:
             raise _spool_error(f"the spool folder {self.folder} cannot be used", error) from error
 
@@ -206,6 +212,6 @@ def keep_file(temporary: Path, final: Path) -> None:
 
 
 def _spool_error(what: str, error: OSError) -> SpoolError:
-    full = error.errno in (28, 122)  # ENOSPC, EDQUOT
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     kind = SpoolFullError if full else SpoolError
     return kind(f"{what}: {error.strerror}")
