@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, select
 
-from db.models import AuditEvent
+from db.models import AuditEvent, storable
 from db.session import Record, Transaction
 from dicom_core.errors import AuditError
 
@@ -25,6 +25,7 @@ _HASHED = (
     "sequence", "at", "event", "event_id", "event_type", "action", "outcome", "process", "user", "ae_title", "address",
     "study_instance_uid", "job_id", "detail", "previous_hash",
 )  # fmt: skip
+_STORED = (*_HASHED, "row_hash")
 
 
 class Outcome(IntEnum):
@@ -63,8 +64,10 @@ class Event(Enum):
     SEG_CREATED = ("seg-created", "110103", "", "C")
     TRANSFER_BEGUN = ("transfer-begun", "110102", "", "E")
     INSTANCES_SENT = ("instances-sent", "110104", "", "C")
+    TRANSFER_HANDED_BACK = ("transfer-handed-back", "", "", "U")
     TRANSFER_FAILED = ("transfer-failed", "110104", "", "C")
     SOURCES_PURGED = ("sources-purged", "110105", "", "D")
+    RESULT_REMOVED = ("result-removed", "", "", "D")
     AUDIT_READ = ("audit-read", "110101", "", "R")
 
     def __init__(self, word: str, event_id: str, event_type: str, action: str) -> None:
@@ -113,8 +116,12 @@ def append(
         study_instance_uid: Which study it touches, "" for none.
         job_id: Which job it touches, "" for none.
         detail: JSON-ready facts; never patient data.
+
+    Raises:
+        AuditError: ``detail`` is no JSON.
     """
     session = transaction.session
+    detail = _json_ready(detail or {})
     last = session.execute(
         select(AuditEvent.sequence, AuditEvent.row_hash).order_by(AuditEvent.sequence.desc()).limit(1)
     ).one_or_none()
@@ -126,16 +133,16 @@ def append(
         event_type=event.event_type,
         action=event.action,
         outcome=int(outcome),
-        process=transaction.process,
-        user=transaction.user,
-        ae_title=ae_title,
-        address=address,
+        process=storable(transaction.process, 64),
+        user=storable(transaction.user, 128),
+        ae_title=storable(ae_title, 16),
+        address=storable(address, 64),
         study_instance_uid=study_instance_uid,
         job_id=job_id,
-        detail=dict(detail or {}),
+        detail=detail,
         previous_hash=last.row_hash if last else FIRST_PREVIOUS_HASH,
     )
-    row.row_hash = _hash(row)
+    row.row_hash = _hash({name: getattr(row, name) for name in _HASHED})
     session.add(row)
     session.flush()
 
@@ -155,24 +162,44 @@ def record_event(record: Record, event: Event, **facts: Any) -> None:
 
 def verify(record: Record) -> Verification:
     """Walk the whole chain and recompute every hash."""
-    previous, expected, rows = FIRST_PREVIOUS_HASH, 1, 0
+    # as text, and not as objects: a detail that is no JSON any more is a finding, not an error
+    columns = [cast(AuditEvent.detail, Text) if name == "detail" else getattr(AuditEvent, name) for name in _STORED]
+    previous, expected = FIRST_PREVIOUS_HASH, 1
     with record.reading() as session:
-        for row in session.scalars(select(AuditEvent).order_by(AuditEvent.sequence).execution_options(yield_per=1000)):
-            problem = ""
-            if row.sequence != expected:
-                problem = f"row {expected} is missing"
-            elif row.previous_hash != previous:
-                problem = "it does not continue the row before it"
-            elif row.row_hash != _hash(row):
-                problem = "its content is not what was written"
+        statement = select(*columns).order_by(AuditEvent.sequence).execution_options(yield_per=1000)
+        for values in session.execute(statement):
+            content = dict(zip(_STORED, values, strict=True))
+            row_hash = content.pop("row_hash")
+            problem = _problem(content, row_hash, expected, previous)
             if problem:
-                return Verification(rows, row.sequence, problem, previous)
-            previous, expected, rows = row.row_hash, expected + 1, rows + 1
-    return Verification(rows, None, "", previous)
+                return Verification(expected - 1, content["sequence"], problem, previous)
+            previous, expected = row_hash, expected + 1
+    return Verification(expected - 1, None, "", previous)
 
 
-def _hash(row: AuditEvent) -> str:
-    content = {name: getattr(row, name) for name in _HASHED}
+def _problem(content: dict[str, Any], row_hash: str, expected: int, previous: str) -> str:
+    """What is wrong with one row, "" for nothing. Turns the text of its detail into the value."""
+    if content["sequence"] != expected:
+        return f"row {expected} is missing"
+    if content["previous_hash"] != previous:
+        return "it does not continue the row before it"
+    try:
+        content["detail"] = json.loads(content["detail"])
+    except (TypeError, ValueError):
+        return "its detail cannot be read"
+    return "" if row_hash == _hash(content) else "its content is not what was written"
+
+
+def _json_ready(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """``detail`` as it comes back from the database, so that the hash is taken over what is stored."""
+    try:
+        ready: dict[str, Any] = json.loads(json.dumps(dict(detail), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise AuditError(f"the detail of an audit event is no JSON: {error}") from error
+    return ready
+
+
+def _hash(content: Mapping[str, Any]) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

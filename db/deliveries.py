@@ -5,10 +5,9 @@ that hangs holds one thread, never all; after a transient failure the others of 
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from db import audit
 from db.audit import Event, Outcome
@@ -47,22 +46,25 @@ def _as_delivery(row: DeliveryRow, job: JobRow) -> Delivery:
     )
 
 
-def _due(now: object) -> ColumnElement[bool]:
+def _due(now: datetime) -> ColumnElement[bool]:
+    """Waiting, its pause over, in a lane where nothing is on its way and that no failure holds."""
+    busy = select(DeliveryRow.lane).where(DeliveryRow.state == DeliveryState.SENDING)
+    held = select(DeliveryRow.lane).where(DeliveryRow.lane_held_until > now)
     return and_(
         DeliveryRow.state == DeliveryState.WAITING,
-        or_(DeliveryRow.next_try_at.is_(None), DeliveryRow.next_try_at <= now),
+        DeliveryRow.next_try_at <= now,
+        DeliveryRow.lane.not_in(busy),
+        DeliveryRow.lane.not_in(held),
     )
 
 
 def claim(record: Record, owner: str, lease_seconds: float) -> Delivery | None:
     """Take the delivery that has been due for longest in a lane where nothing is on its way, None if there is none."""
-    other = aliased(DeliveryRow)
-    busy = exists().where(other.lane == DeliveryRow.lane, other.state == DeliveryState.SENDING)
     with record.writing() as transaction:
         row = transaction.session.scalars(
             select(DeliveryRow)
-            .where(_due(transaction.now), ~busy)
-            .order_by(func.coalesce(DeliveryRow.next_try_at, DeliveryRow.created_at))
+            .where(_due(transaction.now))
+            .order_by(DeliveryRow.next_try_at, DeliveryRow.delivery_id)
             .limit(1)
         ).one_or_none()
         if row is None:
@@ -71,6 +73,7 @@ def claim(record: Record, owner: str, lease_seconds: float) -> Delivery | None:
         row.state = DeliveryState.SENDING
         row.attempts += 1
         row.fence += 1
+        row.lane_held_until = None
         row.lease_owner, row.lease_expires_at = owner, transaction.now + timedelta(seconds=lease_seconds)
         audit.append(
             transaction,
@@ -165,23 +168,8 @@ def _fail(
     row.state, row.rung_at = DeliveryState.WAITING, None
     row.next_try_at = now + timedelta(seconds=pause)
     if retryable:
-        _hold_lane(transaction, row)
+        row.lane_held_until = now + timedelta(seconds=LANE_PAUSE_SECONDS)
     return True
-
-
-def _hold_lane(transaction: Transaction, failed_row: DeliveryRow) -> None:
-    until = transaction.now + timedelta(seconds=LANE_PAUSE_SECONDS)
-    transaction.session.flush()
-    transaction.session.execute(
-        update(DeliveryRow)
-        .where(
-            DeliveryRow.lane == failed_row.lane,
-            DeliveryRow.delivery_id != failed_row.delivery_id,
-            DeliveryRow.state == DeliveryState.WAITING,
-            or_(DeliveryRow.next_try_at.is_(None), DeliveryRow.next_try_at < until),
-        )
-        .values(next_try_at=until, rung_at=None)
-    )
 
 
 def hand_back(record: Record, delivery: Delivery) -> None:
@@ -194,6 +182,13 @@ def hand_back(record: Record, delivery: Delivery) -> None:
         row = _held(transaction, delivery)
         row.state, row.attempts, row.fence = DeliveryState.WAITING, row.attempts - 1, row.fence + 1
         row.lease_owner, row.lease_expires_at, row.rung_at = "", None, None
+        audit.append(
+            transaction,
+            Event.TRANSFER_HANDED_BACK,
+            study_instance_uid=delivery.study_instance_uid,
+            job_id=row.job_id,
+            detail={"destination": row.destination},
+        )
 
 
 def reap_expired(record: Record, give_up_after_hours: float) -> int:
@@ -229,12 +224,12 @@ def _settle_job(transaction: Transaction, job_id: str) -> None:
 
 
 def due(record: Record, ring_interval_seconds: float, limit: int) -> list[str]:
-    """Ids of waiting deliveries for which nobody has rung lately."""
+    """Ids of waiting deliveries for which nobody has rung lately, one a lane: more cannot be under way at once."""
     now = record.now()
     with record.reading() as session:
         return list(
             session.scalars(
-                select(DeliveryRow.delivery_id)
+                select(func.min(DeliveryRow.delivery_id))
                 .where(
                     _due(now),
                     or_(
@@ -242,7 +237,8 @@ def due(record: Record, ring_interval_seconds: float, limit: int) -> list[str]:
                         DeliveryRow.rung_at <= now - timedelta(seconds=ring_interval_seconds),
                     ),
                 )
-                .order_by(DeliveryRow.created_at)
+                .group_by(DeliveryRow.lane)
+                .order_by(func.min(DeliveryRow.next_try_at))
                 .limit(limit)
             )
         )

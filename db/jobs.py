@@ -38,6 +38,8 @@ _EVENTS = {
     JobState.SUPERSEDED: Event.JOB_SUPERSEDED,
     JobState.CANCELLED: Event.JOB_CANCELLED,
 }
+LONGEST_PAUSE_SECONDS = 3600.0
+"""The pause between tries doubles no further than this."""
 
 
 def as_job(row: JobRow) -> Job:
@@ -92,7 +94,7 @@ def change_state(
     if state is not before and state not in TRANSITIONS[before]:
         raise ConflictError(f"job {row.job_id} is {before}; it cannot become {state}")
     row.state, row.reason, row.updated_at = state, reason, transaction.now
-    if state in FINISHED:
+    if state in FINISHED and before not in FINISHED:
         row.finished_at = transaction.now
     audit.append(
         transaction,
@@ -112,8 +114,11 @@ def end(transaction: Transaction, row: JobRow, state: JobState, reason: str) -> 
     transaction.session.execute(
         update(DeliveryRow)
         .where(DeliveryRow.job_id == row.job_id, DeliveryRow.state.in_([DeliveryState.WAITING, DeliveryState.SENDING]))
-        .values(state=DeliveryState.CANCELLED, fence=DeliveryRow.fence + 1, finished_at=transaction.now)
-    )
+        .values(
+            state=DeliveryState.CANCELLED, fence=DeliveryRow.fence + 1, lease_owner="", lease_expires_at=None,
+            lane_held_until=None, finished_at=transaction.now,
+        )
+    )  # fmt: skip
 
 
 def _claimable(now: datetime) -> ColumnElement[bool]:
@@ -194,7 +199,7 @@ def keep_result(record: Record, job: Job, kept: KeptResult) -> list[str]:
         )
         if not row.destinations:
             change_state(transaction, row, JobState.DONE, "no destination is configured; the result is kept here")
-        return [_add_delivery(transaction, row, destination) for destination in row.destinations]
+        return [_add_delivery(transaction, row, destination) for destination in dict.fromkeys(row.destinations)]
 
 
 def _provenance(kept: KeptResult) -> dict[str, Any]:
@@ -212,6 +217,7 @@ def _add_delivery(transaction: Transaction, row: JobRow, destination: str) -> st
         attempts=0,
         refusals=0,
         fence=0,
+        next_try_at=transaction.now,
         created_at=transaction.now,
     )
     transaction.session.add(delivery)
@@ -257,7 +263,8 @@ def _fail(
     row.lease_owner, row.lease_expires_at = "", None
     row.fence += 1
     if retryable and row.attempts < maximum_attempts:
-        row.next_try_at = transaction.now + timedelta(seconds=retry_after_seconds * 2 ** (row.attempts - 1))
+        pause = min(retry_after_seconds * 2 ** min(row.attempts - 1, 16), LONGEST_PAUSE_SECONDS)
+        row.next_try_at = transaction.now + timedelta(seconds=pause)
         row.rung_at = None
         change_state(
             transaction,
@@ -345,7 +352,9 @@ def _find(rows: Sequence[JobRow], job_id: str) -> JobRow:
 
 
 def retry(record: Record, job_id: str, reason: str) -> Job:
-    """An operator wants another try: of the segmentation, or of the deliveries that failed.
+    """An operator wants another try: of the deliveries that failed or were cancelled, else of the segmentation.
+
+    A result that was built is never built again: another run could put other bytes under the same UID.
 
     Raises:
         NotFoundError: No such job.
@@ -357,21 +366,27 @@ def retry(record: Record, job_id: str, reason: str) -> Job:
             why = "no segmenter was chosen for it" if not row.segmenter else f"it is {row.state}"
             raise ConflictError(f"job {row.job_id} cannot be tried again: {why}")
         _refuse_if_replaced(transaction, row)
-        if row.state == JobState.SEND_FAILED:
-            transaction.session.execute(
-                update(DeliveryRow)
-                .where(DeliveryRow.job_id == row.job_id, DeliveryRow.state == DeliveryState.FAILED)
-                .values(
-                    state=DeliveryState.WAITING, refusals=0, attempts=0, next_try_at=None, rung_at=None,
-                    created_at=transaction.now, finished_at=None,
-                )
-            )  # fmt: skip
+        if row.result_path:
+            _deliver_again(transaction, row)
             change_state(transaction, row, JobState.SENDING, reason, event=Event.JOB_RETRIED)
         else:
             row.attempts, row.next_try_at, row.rung_at = 0, None, None
             change_state(transaction, row, JobState.QUEUED, reason, event=Event.JOB_RETRIED)
         row.finished_at = None
         return as_job(row)
+
+
+def _deliver_again(transaction: Transaction, row: JobRow) -> None:
+    transaction.session.execute(
+        update(DeliveryRow)
+        .where(
+            DeliveryRow.job_id == row.job_id, DeliveryRow.state.in_([DeliveryState.FAILED, DeliveryState.CANCELLED])
+        )
+        .values(
+            state=DeliveryState.WAITING, refusals=0, attempts=0, next_try_at=transaction.now, lane_held_until=None,
+            rung_at=None, created_at=transaction.now, finished_at=None,
+        )
+    )  # fmt: skip
 
 
 def _refuse_if_replaced(transaction: Transaction, row: JobRow) -> None:

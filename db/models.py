@@ -43,6 +43,22 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def storable(text: str, length: int | None = None) -> str:
+    """Text that every database takes: what cannot be printed (PostgreSQL refuses NUL) becomes ``?``; cut to length."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text[:length])
+
+
+class Words(TypeDecorator[str]):
+    """Sentences, parts of which may come from outside."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Keep out what a database refuses."""
+        return None if value is None else storable(value)
+
+
 class Base(DeclarativeBase):
     """Root of the tables."""
 
@@ -60,6 +76,7 @@ class Base(DeclarativeBase):
 UID = String(64)
 AE_TITLE = String(16)
 IDENTIFIER = String(32)
+OWNER = String(64)
 
 
 class Installation(Base):
@@ -83,7 +100,7 @@ class Process(Base):
     started_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]
     stopped_at: Mapped[datetime | None]
-    doing: Mapped[str] = mapped_column(Text, default="")
+    doing: Mapped[str] = mapped_column(Words, default="")
 
 
 class AssociationRow(Base):
@@ -121,6 +138,8 @@ class Study(Base):
     generation: Mapped[int] = mapped_column(default=0)
     first_received_at: Mapped[datetime] = mapped_column(index=True)
     last_received_at: Mapped[datetime]
+    revision: Mapped[int] = mapped_column(default=0)
+    """Grows with every stored instance: unlike a time it never stands still or goes back."""
     completed_at: Mapped[datetime | None]
     close_requested: Mapped[bool] = mapped_column(default=False)
 
@@ -149,6 +168,8 @@ class Instance(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str] = mapped_column(String(128), index=True)
     association_id: Mapped[str] = mapped_column(IDENTIFIER)
+    generation: Mapped[int]
+    """The first generation of its study that holds it."""
     received_at: Mapped[datetime]
     __table_args__ = (Index(None, "study_instance_uid", "series_instance_uid"),)
 
@@ -178,7 +199,7 @@ class JobRow(Base):
     modality: Mapped[str] = mapped_column(String(16))
     rule: Mapped[str] = mapped_column(String(64))
     segmenter: Mapped[str] = mapped_column(String(64))
-    prompt: Mapped[str] = mapped_column(Text)
+    prompt: Mapped[str] = mapped_column(Words)
     destinations: Mapped[list[str]]
     priority: Mapped[int]
     input_hash: Mapped[str] = mapped_column(String(64))
@@ -186,10 +207,10 @@ class JobRow(Base):
     calling_ae_title: Mapped[str] = mapped_column(AE_TITLE)
     peer_address: Mapped[str] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     attempts: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
-    lease_owner: Mapped[str] = mapped_column(IDENTIFIER, default="")
+    lease_owner: Mapped[str] = mapped_column(OWNER, default="")
     lease_expires_at: Mapped[datetime | None]
     next_try_at: Mapped[datetime | None]
     rung_at: Mapped[datetime | None]
@@ -204,7 +225,14 @@ class JobRow(Base):
     result_series_instance_uid: Mapped[str] = mapped_column(UID, default="")
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     __table_args__ = (
-        UniqueConstraint("study_instance_uid", "series_instance_uid", "generation", "configuration_hash"),
+        # the name that the convention gives is longer than PostgreSQL allows
+        UniqueConstraint(
+            "study_instance_uid",
+            "series_instance_uid",
+            "generation",
+            "configuration_hash",
+            name="uq_jobs_series_generation",
+        ),
         Index(None, "state", "queue_key"),
     )
 
@@ -221,14 +249,20 @@ class DeliveryRow(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     refusals: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
-    answer: Mapped[str] = mapped_column(Text, default="")
-    lease_owner: Mapped[str] = mapped_column(IDENTIFIER, default="")
+    answer: Mapped[str] = mapped_column(Words, default="")
+    lease_owner: Mapped[str] = mapped_column(OWNER, default="")
     lease_expires_at: Mapped[datetime | None]
-    next_try_at: Mapped[datetime | None]
+    next_try_at: Mapped[datetime]
+    lane_held_until: Mapped[datetime | None] = mapped_column(index=True)
+    """Set when this one failed: how long all others of its lane wait."""
     rung_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
-    __table_args__ = (UniqueConstraint("job_id", "destination"), Index(None, "state", "lane"))
+    __table_args__ = (
+        UniqueConstraint("job_id", "destination"),
+        Index(None, "state", "lane"),
+        Index(None, "state", "next_try_at"),
+    )
 
 
 class AuditEvent(Base):

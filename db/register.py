@@ -1,19 +1,21 @@
 """Recording what arrives: instances, the associations that brought them, the studies they open again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
+from itertools import islice
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from db import audit
 from db.audit import Event, Outcome
-from db.models import AssociationRow, AssociationStudy, ConflictingInstance, Instance, Process, Series, Study
+from db.models import AssociationRow, AssociationStudy, ConflictingInstance, Instance, Process, Series, Study, storable
 from db.session import Record, Transaction
 from dicom_core.study import Association, AssociationOutcome, ReceivedInstance, Registration, StudyState
 
 RECEIVED, MISSING, PURGED = "RECEIVED", "MISSING", "PURGED"
 """States of a stored instance: its file is there, is unexpectedly not there, was removed by the retention policy."""
+_PATHS_AT_ONCE = 1000
 
 
 def record_instances(record: Record, instances: Sequence[ReceivedInstance]) -> list[Registration]:
@@ -40,7 +42,7 @@ def _record(transaction: Transaction, received: ReceivedInstance) -> Registratio
     if known is not None and known.state == RECEIVED:
         counts.duplicates += 1
         return Registration.DUPLICATE
-    _open_study(transaction, received)
+    study = _open_study(transaction, received)
     if known is None:
         session.add(
             Instance(
@@ -54,10 +56,12 @@ def _record(transaction: Transaction, received: ReceivedInstance) -> Registratio
                 size_bytes=received.size_bytes,
                 path=received.path,
                 association_id=received.association.association_id,
+                generation=study.generation + 1,
                 received_at=transaction.now,
             )
         )
     else:
+        # the same content is back: every generation that held it holds it again
         known.state, known.path, known.received_at = RECEIVED, received.path, transaction.now
     counts.stored += 1
     counts.size_bytes += received.size_bytes
@@ -67,16 +71,19 @@ def _record(transaction: Transaction, received: ReceivedInstance) -> Registratio
 def _association_study(transaction: Transaction, received: ReceivedInstance) -> AssociationStudy:
     session, association = transaction.session, received.association
     key = (association.association_id, received.study_instance_uid)
+    row = session.get(AssociationRow, association.association_id)
+    if row is not None and row.outcome == AssociationOutcome.LOST:
+        _reopen(transaction, row)
     if (counts := session.get(AssociationStudy, key)) is not None:
         return counts
-    if session.get(AssociationRow, association.association_id) is None:
+    if row is None:
         session.add(
             AssociationRow(
                 association_id=association.association_id,
                 process_id=association.process_id,
-                calling_ae_title=association.calling_ae_title,
-                called_ae_title=association.called_ae_title,
-                peer_address=association.peer_address,
+                calling_ae_title=storable(association.calling_ae_title, 16),
+                called_ae_title=storable(association.called_ae_title, 16),
+                peer_address=storable(association.peer_address, 64),
                 opened_at=transaction.now,
                 outcome=AssociationOutcome.OPEN,
             )
@@ -89,7 +96,16 @@ def _association_study(transaction: Transaction, received: ReceivedInstance) -> 
     return counts
 
 
-def _open_study(transaction: Transaction, received: ReceivedInstance) -> None:
+def _reopen(transaction: Transaction, row: AssociationRow) -> None:
+    """The listener was silent, not dead: count anew, since what it brought before is in the audit log already."""
+    row.closed_at, row.outcome = None, AssociationOutcome.OPEN
+    for counts in transaction.session.scalars(
+        select(AssociationStudy).where(AssociationStudy.association_id == row.association_id)
+    ).all():
+        counts.stored = counts.duplicates = counts.conflicts = counts.size_bytes = 0
+
+
+def _open_study(transaction: Transaction, received: ReceivedInstance) -> Study:
     """Have the study in state RECEIVING and its series known."""
     session = transaction.session
     study = session.get(Study, received.study_instance_uid)
@@ -100,6 +116,7 @@ def _open_study(transaction: Transaction, received: ReceivedInstance) -> None:
             generation=0,
             first_received_at=transaction.now,
             last_received_at=transaction.now,
+            revision=0,
         )
         session.add(study)
         session.flush()
@@ -108,6 +125,7 @@ def _open_study(transaction: Transaction, received: ReceivedInstance) -> None:
         study.state = StudyState.RECEIVING
         _audit_receiving(transaction, received, late=True)
     study.last_received_at = transaction.now
+    study.revision += 1
     key = (received.study_instance_uid, received.series_instance_uid)
     series = session.get(Series, key)
     if series is None:
@@ -115,12 +133,13 @@ def _open_study(transaction: Transaction, received: ReceivedInstance) -> None:
             Series(
                 study_instance_uid=key[0],
                 series_instance_uid=key[1],
-                modality=received.modality,
+                modality=storable(received.modality, 16),
                 last_association_id=received.association.association_id,
             )
         )
     else:
         series.last_association_id = received.association.association_id
+    return study
 
 
 def _audit_receiving(transaction: Transaction, received: ReceivedInstance, *, late: bool) -> None:
@@ -189,6 +208,18 @@ def close_lost_associations(record: Record, silent_after_seconds: float) -> int:
         return len(rows)
 
 
+def close_forgotten_associations(record: Record, process_id: str, still_open: Collection[str]) -> int:
+    """Close what a listener that lives no longer holds: the record did not answer when such an association ended."""
+    with record.writing() as transaction:
+        rows = transaction.session.scalars(
+            select(AssociationRow).where(AssociationRow.process_id == process_id, AssociationRow.closed_at.is_(None))
+        ).all()
+        forgotten = [row for row in rows if row.association_id not in still_open]
+        for row in forgotten:
+            _close(transaction, row, AssociationOutcome.LOST)
+        return len(forgotten)
+
+
 def _close(transaction: Transaction, row: AssociationRow, outcome: AssociationOutcome) -> None:
     row.closed_at, row.outcome = transaction.now, outcome
     for counts in transaction.session.scalars(
@@ -215,16 +246,20 @@ def _close(transaction: Transaction, row: AssociationRow, outcome: AssociationOu
 
 def unrecorded_paths(record: Record, paths: Iterable[str]) -> list[str]:
     """Which spool files no row knows: received, but never acknowledged."""
-    wanted = list(paths)
     with record.reading() as session:
-        known = _known_paths(session)
-    return [path for path in wanted if path not in known]
+        return [path for group in _in_groups(paths) for path in _unknown(session, group)]
 
 
-def _known_paths(session: Session) -> set[str]:
-    return set(session.scalars(select(Instance.path).where(Instance.state != PURGED))) | set(
-        session.scalars(select(ConflictingInstance.path))
-    )
+def _in_groups(paths: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(paths)
+    while group := list(islice(iterator, _PATHS_AT_ONCE)):
+        yield group
+
+
+def _unknown(session: Session, paths: Sequence[str]) -> list[str]:
+    known = set(session.scalars(select(Instance.path).where(Instance.path.in_(paths), Instance.state != PURGED)))
+    known |= set(session.scalars(select(ConflictingInstance.path).where(ConflictingInstance.path.in_(paths))))
+    return [path for path in paths if path not in known]
 
 
 def recorded_files(record: Record) -> list[tuple[str, str, str]]:

@@ -1,11 +1,13 @@
 """Read-only answers for operators and auditors: what happened to a study, which jobs exist, what the audit log says."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, exists, func, select
+from sqlalchemy.orm import aliased
 
 from db.jobs import as_job
 from db.models import (
@@ -120,7 +122,13 @@ def studies(record: Record, *, study_instance_uid: str = "", state: str = "", li
     if study_instance_uid:
         statement = statement.where(Study.study_instance_uid == study_instance_uid)
     if state:
-        with_job = select(JobRow.study_instance_uid).where(JobRow.state == state)
+        newer = aliased(JobRow)
+        replaced = exists().where(
+            newer.study_instance_uid == JobRow.study_instance_uid,
+            newer.series_instance_uid == JobRow.series_instance_uid,
+            newer.generation > JobRow.generation,
+        )
+        with_job = select(JobRow.study_instance_uid).where(JobRow.state == state, ~replaced)
         statement = statement.where((Study.state == state) | Study.study_instance_uid.in_(with_job))
     with record.reading() as session:
         rows = session.scalars(statement).all()
@@ -145,7 +153,9 @@ def studies(record: Record, *, study_instance_uid: str = "", state: str = "", li
                 .group_by(AssociationStudy.study_instance_uid)
             ).tuples()
         )
-        current = _current_jobs(session.scalars(select(JobRow).where(JobRow.study_instance_uid.in_(uids))).all())
+        current: defaultdict[str, list[JobRow]] = defaultdict(list)
+        for job in _current_jobs(session.scalars(select(JobRow).where(JobRow.study_instance_uid.in_(uids))).all()):
+            current[job.study_instance_uid].append(job)
         return [
             StudySummary(
                 study_instance_uid=row.study_instance_uid,
@@ -158,7 +168,7 @@ def studies(record: Record, *, study_instance_uid: str = "", state: str = "", li
                 last_received_at=row.last_received_at,
                 completed_at=row.completed_at,
                 calling_ae_title=senders.get(row.study_instance_uid, ""),
-                job_states=tuple(job.state for job in current if job.study_instance_uid == row.study_instance_uid),
+                job_states=tuple(job.state for job in current[row.study_instance_uid]),
             )
             for row in rows
         ]

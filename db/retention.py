@@ -1,5 +1,6 @@
 """What may be removed: source files of studies that are finished, results that were delivered long ago."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -7,11 +8,15 @@ from sqlalchemy import exists, select, update
 
 from db import audit
 from db.audit import Event
+from db.jobs import change_state
 from db.models import Instance, JobRow, Study
 from db.register import PURGED, RECEIVED
 from db.session import Record
 from dicom_core.job import FINISHED, JobState
 from dicom_core.study import StudyState
+
+_FILES_AT_ONCE = 100
+"""Other writers wait while files are removed, so it is done in small parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +52,45 @@ def purge_sources(record: Record, after_days: float, limit: int = 10) -> list[Pu
                 .values(state=PURGED)
                 .returning(Instance.path)
             ).all()
-            transaction.session.execute(
-                update(JobRow)
-                .where(JobRow.study_instance_uid == uid, JobRow.state == JobState.DONE)
-                .values(state=JobState.PURGED, updated_at=transaction.now)
-            )
+            done = select(JobRow).where(JobRow.study_instance_uid == uid, JobRow.state == JobState.DONE)
+            for row in transaction.session.scalars(done).all():
+                change_state(transaction, row, JobState.PURGED)
             audit.append(transaction, Event.SOURCES_PURGED, study_instance_uid=uid, detail={"instances": len(paths)})
             purged.append(PurgedStudy(uid, tuple(paths)))
         return purged
 
 
+def remove_purged(record: Record, purged: PurgedStudy, remove: Callable[[str], None]) -> int:
+    """Have the files of a purged study removed, but not those that were received again meanwhile.
+
+    While it looks and removes nobody else writes, so that no instance is recorded between the two.
+
+    Args:
+        record: The record.
+        purged: From ``purge_sources``.
+        remove: Removes one file by its path in the spool.
+
+    Returns:
+        How many were removed.
+    """
+    removed = 0
+    for first in range(0, len(purged.paths), _FILES_AT_ONCE):
+        some = purged.paths[first : first + _FILES_AT_ONCE]
+        with record.writing() as transaction:
+            needed = set(
+                transaction.session.scalars(
+                    select(Instance.path).where(Instance.path.in_(some), Instance.state != PURGED)
+                )
+            )
+            for path in some:
+                if path not in needed:
+                    remove(path)
+                    removed += 1
+    return removed
+
+
 def results_to_remove(record: Record, after_days: float, limit: int = 100) -> list[str]:
-    """Forget the kept files of results that ended long ago; returns their paths in the results folder."""
+    """Forget the kept files of results that ended long ago, and audit it; returns their paths in the results folder."""
     with record.writing() as transaction:
         limit_time = transaction.now - timedelta(days=after_days)
         rows = transaction.session.scalars(
@@ -70,7 +102,15 @@ def results_to_remove(record: Record, after_days: float, limit: int = 100) -> li
             )
             .limit(limit)
         ).all()
-        paths = [row.result_path for row in rows]
+        paths = []
         for row in rows:
+            paths.append(row.result_path)
             row.result_path = ""
+            audit.append(
+                transaction,
+                Event.RESULT_REMOVED,
+                study_instance_uid=row.study_instance_uid,
+                job_id=row.job_id,
+                detail={"sop_instance_uid": row.result_sop_instance_uid, "sha256": row.result_sha256},
+            )
         return paths

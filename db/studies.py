@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from db import audit, jobs
 from db.audit import Event
 from db.models import AssociationRow, AssociationStudy, Instance, JobRow, Series, Study
-from db.register import RECEIVED
+from db.register import PURGED, RECEIVED
 from db.session import Record, Transaction
 from dicom_core.errors import ConflictError, NotFoundError
 from dicom_core.job import Job, JobRequest, JobState
@@ -39,16 +39,23 @@ def quiet_studies(record: Record, stable_after_seconds: float, limit: int = 20) 
             .limit(limit)
         ).all()
         return [
-            QuietStudy(row.study_instance_uid, row.generation, row.last_received_at, _series_of(session, row))
+            QuietStudy(
+                row.study_instance_uid, row.generation, row.last_received_at, _series_of(session, row), row.revision
+            )
             for row in rows
         ]
 
 
 def _series_of(session: Session, study: Study) -> tuple[StoredSeries, ...]:
+    not_purged = exists().where(
+        Instance.study_instance_uid == Series.study_instance_uid,
+        Instance.series_instance_uid == Series.series_instance_uid,
+        Instance.state != PURGED,
+    )
     rows = session.execute(
         select(Series, AssociationRow)
         .join(AssociationRow, AssociationRow.association_id == Series.last_association_id)
-        .where(Series.study_instance_uid == study.study_instance_uid)
+        .where(Series.study_instance_uid == study.study_instance_uid, not_purged)
         .order_by(Series.series_instance_uid)
     ).all()
     return tuple(
@@ -57,7 +64,7 @@ def _series_of(session: Session, study: Study) -> tuple[StoredSeries, ...]:
             series_instance_uid=series.series_instance_uid,
             modality=series.modality,
             instances=_instances(
-                session, study.study_instance_uid, series.series_instance_uid, until=study.last_received_at
+                session, study.study_instance_uid, series.series_instance_uid, until=study.generation + 1
             ),
             calling_ae_title=association.calling_ae_title,
             called_ae_title=association.called_ae_title,
@@ -68,16 +75,16 @@ def _series_of(session: Session, study: Study) -> tuple[StoredSeries, ...]:
 
 
 def _instances(
-    session: Session, study_instance_uid: str, series_instance_uid: str, *, until: datetime
+    session: Session, study_instance_uid: str, series_instance_uid: str, *, until: int
 ) -> tuple[StoredInstance, ...]:
-    """The instances of one series that were stored up to a moment, ordered by SOP Instance UID."""
+    """The instances of one series that came up to a generation, ordered by SOP Instance UID."""
     rows = session.scalars(
         select(Instance)
         .where(
             Instance.study_instance_uid == study_instance_uid,
             Instance.series_instance_uid == series_instance_uid,
             Instance.state == RECEIVED,
-            Instance.received_at <= until,
+            Instance.generation <= until,
         )
         .order_by(Instance.sop_instance_uid)
     )
@@ -94,7 +101,7 @@ def source_of(record: Record, job: Job) -> tuple[StoredInstance, ...]:
         NotFoundError: They have been purged.
     """
     with record.reading() as session:
-        instances = _instances(session, job.study_instance_uid, job.series_instance_uid, until=job.created_at)
+        instances = _instances(session, job.study_instance_uid, job.series_instance_uid, until=job.generation)
     if not instances:
         raise NotFoundError("the source files of this job are no longer kept; send the study again")
     return instances
@@ -119,8 +126,8 @@ def close_now(record: Record, study_instance_uid: str) -> None:
 def complete(record: Record, quiet: QuietStudy, requests: Sequence[JobRequest]) -> list[Job]:
     """Make a study COMPLETE and open its next generation, in one transaction.
 
-    A series whose content and configuration are those of a job that still counts keeps that job. Jobs of earlier
-    generations that have not sent anything are SUPERSEDED.
+    A series whose content and configuration are those of a job that still counts keeps that job; a FAILED job does not,
+    so that sending a study again is a new try. Jobs of earlier generations that have not sent anything are SUPERSEDED.
 
     Returns:
         The new jobs; empty as well when an instance arrived meanwhile and the study is not complete after all.
@@ -132,7 +139,7 @@ def complete(record: Record, quiet: QuietStudy, requests: Sequence[JobRequest]) 
                 Study.study_instance_uid == quiet.study_instance_uid,
                 Study.state == StudyState.RECEIVING,
                 Study.generation == quiet.generation,
-                Study.last_received_at == quiet.last_received_at,
+                Study.revision == quiet.revision,
             )
             .values(
                 state=StudyState.COMPLETE,
@@ -177,7 +184,7 @@ def _still_counts(transaction: Transaction, study_instance_uid: str, request: Jo
         latest is not None
         and latest.input_hash == request.input_hash
         and latest.configuration_hash == request.configuration_hash
-        and latest.state not in (JobState.SUPERSEDED, JobState.CANCELLED, JobState.PURGED)
+        and latest.state not in (JobState.FAILED, JobState.SUPERSEDED, JobState.CANCELLED, JobState.PURGED)
     )
 
 

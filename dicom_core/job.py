@@ -52,7 +52,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     _S.SKIPPED: frozenset({_S.QUEUED, _S.PURGED}),
     _S.FAILED: frozenset({_S.QUEUED, _S.PURGED}),
     _S.SEND_FAILED: frozenset({_S.SENDING, _S.SUPERSEDED}),
-    _S.CANCELLED: frozenset({_S.QUEUED, _S.PURGED}),
+    _S.CANCELLED: frozenset({_S.QUEUED, _S.SENDING, _S.PURGED}),
     _S.SUPERSEDED: frozenset({_S.PURGED}),
     _S.PURGED: frozenset(),
 }

@@ -96,7 +96,8 @@ class StoredSeries:
     """A series of a complete study, with what a routing decision and a job need.
 
     Attributes:
-        instances: Ordered by SOP Instance UID, so that the input hash does not depend on the order of arrival.
+        instances: Ordered by SOP Instance UID, so that the input hash does not depend on the order of arrival; empty
+            when the files of all of them are missing.
         calling_ae_title: Of the association that brought its last instance; "back to the sender" goes there.
     """
 
@@ -115,7 +116,7 @@ class QuietStudy:
 
     Attributes:
         generation: The last completed generation, 0 for a study that was never complete.
-        series: Those with instances whose files are there.
+        series: Those that the retention policy has not emptied.
         revision: Guards the change to COMPLETE: an instance that arrives meanwhile raises it.
     """
 

@@ -251,7 +251,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_deliveries_state_next_try_at"), ["state", "next_try_at"], unique=False)
 
 
-
 def downgrade() -> None:
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_deliveries_state_next_try_at"))
