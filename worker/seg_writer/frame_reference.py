@@ -2,29 +2,22 @@
 
 Without a frame of reference every pixel must correspond to the same pixel of the referenced frame (PS3.3 A.51.5.1), so
 rows and columns equal the source and the Derivation Image macro carries the whole relation. highdicom refuses most of
-these sources; the items here are built once and shared between frames, which also makes this path the faster one.
+these sources.
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataelem import DataElement
+from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.sr.codedict import codes
 from pydicom.tag import Tag
 
-from worker.image_stack import FrameIdentity
-from worker.seg_writer.catalogue import code_item
+from worker.seg_writer.frame_items import per_frame_element
 from worker.seg_writer.identity import SegmentationIdentity
-from worker.seg_writer.instance_modules import instance_reference
 from worker.seg_writer.text_values import decimal_strings
 from worker.source_series import SourceKind, SourceSeries
 
 _SEGMENT_IDENTIFICATION = Tag("SegmentIdentificationSequence")
 _FRAME_CONTENT = Tag("FrameContentSequence")
-_DERIVATION_IMAGE = Tag("DerivationImageSequence")
 
 _POSITION_INDICES = {
     SourceKind.RUN: ("TemporalPositionIndex",),
@@ -59,7 +52,10 @@ def assemble(
     _add_dimensions(dataset, _POSITION_INDICES[source.kind], identity.uid("dimension organization"))
     shared = _viewer_hints(source.datasets[0]) if viewer_hints else Dataset()
     dataset.SharedFunctionalGroupsSequence = [shared]
-    dataset.PerFrameFunctionalGroupsSequence = Sequence(_frame_items(source, wanted))
+    frames = per_frame_element(source, wanted)
+    dataset[frames.tag] = frames
+    # pydicom writes encoded sequences as they are when told that the dataset is in their encoding already
+    dataset.set_original_encoding(False, True, convert_encodings("ISO_IR 192"))
     return dataset
 
 
@@ -116,44 +112,3 @@ def _pixel_spacing(header: Dataset) -> list[str]:
     except (ValueError, TypeError):
         return ["1", "1"]
     return numbers if len(numbers) == 2 and all(float(number) > 0 for number in numbers) else ["1", "1"]
-
-
-def _frame_items(source: SourceSeries, wanted: NDArray[np.bool_]) -> Iterator[Dataset]:
-    """PerFrameFunctionalGroupsSequence in the order of the pixels: by segment, then by frame."""
-    headers = {str(header.SOPInstanceUID): header for header in source.datasets}
-    derivations = [_derivation_image(headers[frame.sop_instance_uid], frame) for frame in source.frames]
-    for segment, frames in enumerate(wanted, 1):
-        identification = Dataset()
-        identification.ReferencedSegmentNumber = segment
-        segment_element = DataElement(_SEGMENT_IDENTIFICATION, "SQ", [identification])
-        for index in np.flatnonzero(frames).tolist():
-            item = Dataset()
-            item.add(_frame_content(source.kind, segment, index + 1))
-            item.add(derivations[index])
-            item.add(segment_element)
-            yield item
-
-
-def _frame_content(kind: SourceKind, segment: int, position: int) -> DataElement:
-    content = Dataset()
-    if kind is SourceKind.RUN:
-        content.TemporalPositionIndex = position
-        content.DimensionIndexValues = [segment, position]
-    else:
-        content.StackID = "1"
-        content.InStackPositionNumber = position
-        content.DimensionIndexValues = [segment, 1, position]
-    return DataElement(_FRAME_CONTENT, "SQ", [content])
-
-
-def _derivation_image(header: Dataset, frame: FrameIdentity) -> DataElement:
-    """Derivation Image macro (PS3.3 C.7.6.16.2.6): the one frame that this one covers pixel by pixel."""
-    image = instance_reference(header)
-    if int(header.get("NumberOfFrames") or 1) > 1:
-        image.ReferencedFrameNumber = frame.frame_number
-    image.SpatialLocationsPreserved = "YES"
-    image.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.SourceImageForImageProcessingOperation)]
-    derivation = Dataset()
-    derivation.DerivationCodeSequence = [code_item(codes.DCM.SegmentationImageDerivation)]
-    derivation.SourceImageSequence = [image]
-    return DataElement(_DERIVATION_IMAGE, "SQ", [derivation])
