@@ -1,0 +1,207 @@
+"""The checks of ``vesselq doctor``. Each says what it found and, unless all is well, what to do about it."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import redis
+
+from console.redis_server import find_redis_server, redis_is_explicit, socket_path
+from db import migrate
+from db.session import Record
+from dicom_core.errors import ConfigurationError, VesselqError
+from dicom_core.settings import PeerSettings, Settings
+from dicom_core.spool import Spool
+from dicom_listener.storage_scu import Receiver, verify
+
+_TORCH_SECONDS = 120
+_PEER_SECONDS = 5
+_ASK_TORCH = (
+    "import torch\n"
+    "for number in range(torch.cuda.device_count()):\n"
+    "    about = torch.cuda.get_device_properties(number)\n"
+    "    print(f'cuda:{number} {about.name}, {about.total_memory // 1024**2} MiB')\n"
+)
+
+
+class Health(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILS = "fails"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        what: The thing that was looked at.
+        health: FAILS only for things without which no work gets done.
+        found: In words, without secrets and patient data.
+        advice: What to do, "" when all is well.
+    """
+
+    what: str
+    health: Health
+    found: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Run all checks, in the order in which their results depend on each other."""
+    return [finding for check in _CHECKS for finding in check(settings)]
+
+
+def _configuration(settings: Settings) -> Iterator[Finding]:
+    listener = settings.listener
+    found = f"{listener.ae_title} at {listener.host}:{listener.port}, {len(settings.rules)} rules"
+    if settings.peers:
+        yield Finding("configuration", Health.OK, f"{found}, {len(settings.peers)} peers")
+    else:
+        yield Finding(
+            "configuration", Health.WARNING, f"{found}, no peers", "nobody may send: add [[peers]] to the settings"
+        )
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    explicit = redis_is_explicit(settings)
+    private = socket_path(settings)
+    url = settings.redis_url if explicit or not private.exists() else f"unix://{private}"
+    try:
+        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
+            client.ping()
+    except (redis.RedisError, ValueError) as error:
+        if explicit:
+            found = f"does not answer ({type(error).__name__})"
+            yield Finding("redis", Health.FAILS, found, "start it, or correct redis_url (VESSELQ_REDIS_URL)")
+        else:
+            yield _installed_redis()
+        return
+    yield Finding("redis", Health.OK, "answers")
+
+
+def _installed_redis() -> Finding:
+    try:
+        return Finding("redis", Health.OK, f"not running; `vesselq up` starts {find_redis_server()}")
+    except ConfigurationError as error:
+        return Finding("redis", Health.FAILS, "none is running and none is installed", str(error))
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if not settings.database_url and not (settings.data_folder / "vesselq.sqlite3").exists():
+        yield Finding(
+            "database", Health.WARNING, "there is none yet", "run `vesselq db upgrade`; `vesselq up` does it by itself"
+        )
+        return
+    record = Record(settings.effective_database_url, process="console")
+    try:
+        record.now()
+        found, wanted = migrate.current_revision(record), migrate.expected_revision(record)
+    except VesselqError as error:
+        yield Finding("database", Health.FAILS, str(error), "start it, or correct database_url (VESSELQ_DATABASE_URL)")
+        return
+    finally:
+        record.close()
+    if found == wanted:
+        yield Finding("database", Health.OK, f"answers, schema {found}")
+    else:
+        yield Finding(
+            "database", Health.FAILS, f"schema {found or 'none'}, needed is {wanted}", "run `vesselq db upgrade`"
+        )
+
+
+def _spool(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_folder
+    while not folder.exists():
+        folder = folder.parent
+    free = Spool(folder).free_bytes()
+    words = f"{free // 1024**2} MiB free at {settings.data_folder}"
+    advice = f"free some space, or lower listener.low_water_bytes ({settings.listener.low_water_bytes // 1024**2} MiB)"
+    if free < settings.listener.critical_water_bytes:
+        yield Finding("spool", Health.FAILS, f"{words}: every object is refused", advice)
+    elif free < settings.listener.low_water_bytes:
+        yield Finding("spool", Health.FAILS, f"{words}: new associations are refused", advice)
+    elif free < 2 * settings.listener.low_water_bytes:
+        yield Finding("spool", Health.WARNING, f"{words}, near the low-water mark", advice)
+    else:
+        yield Finding("spool", Health.OK, words)
+
+
+def _device(settings: Settings) -> Iterator[Finding]:
+    """Ask torch in a process of its own: a broken driver must not break the doctor."""
+    wanted = settings.worker.device
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_TORCH_SECONDS, check=True
+        )
+    except (subprocess.SubprocessError, OSError) as error:
+        yield Finding("device", Health.FAILS, f"torch does not work ({type(error).__name__})", "install vesselq again")
+        return
+    devices = answer.stdout.splitlines()
+    if wanted.startswith("cuda") and not any(line.split()[0] == wanted for line in devices):
+        advice = 'correct worker.device, or look at the driver with nvidia-smi; device = "auto" falls back to the CPU'
+        yield Finding("device", Health.FAILS, f"torch does not see {wanted}", advice)
+    elif devices:
+        yield Finding("device", Health.OK, "; ".join(devices))
+    else:
+        yield Finding("device", Health.OK, "no GPU is seen: the CPU does the work, more slowly")
+
+
+def _segmenters(settings: Settings) -> Iterator[Finding]:
+    from worker.segmenters import registry
+
+    for name in sorted({rule.segmenter for rule in settings.rules if rule.segmenter} | set(settings.models)):
+        try:
+            info = registry.info(name)
+        except VesselqError as error:
+            advice = f"correct the rule that names it; there are {', '.join(sorted(registry.available()))}"
+            yield Finding(f"model {name}", Health.FAILS, str(error), advice)
+            continue
+        yield Finding(f"model {name}", Health.OK, f"version {info.version}: {info.summary}")
+
+
+def _peers(settings: Settings) -> Iterator[Finding]:
+    for peer in settings.peers:
+        what = f"peer {peer.name}"
+        host = peer.host or _only_host(peer)
+        if not host:
+            yield Finding(what, Health.OK, "not asked: its host is not configured")
+            continue
+        try:
+            seconds = verify(Receiver(host, peer.port, peer.ae_title, settings.listener.ae_title, _PEER_SECONDS))
+        except VesselqError as error:
+            advice = "fine for a system that only sends; else start it, or correct its host, port and ae_title"
+            yield Finding(what, Health.WARNING, str(error), advice)
+            continue
+        yield Finding(what, Health.OK, f"C-ECHO answered in {seconds * 1000:.0f} ms")
+
+
+def _only_host(peer: PeerSettings) -> str:
+    return peer.addresses[0] if len(peer.addresses) == 1 and "/" not in peer.addresses[0] else ""
+
+
+def _destinations(settings: Settings) -> Iterator[Finding]:
+    from worker.destinations.registry import make_destination
+
+    for one in settings.destinations:
+        what = f"destination {one.name}"
+        try:
+            destination = make_destination(one, calling_ae_title=settings.listener.ae_title)
+        except VesselqError as error:
+            yield Finding(what, Health.FAILS, str(error), "correct its entry in the settings")
+            continue
+        try:
+            yield Finding(what, Health.OK, f"{destination.describe()}: {destination.check()}")
+        except VesselqError as error:
+            yield Finding(what, Health.FAILS, str(error), "results wait for it: start it, or correct its entry")
+        finally:
+            destination.close()
+
+
+_CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _configuration, _redis, _database, _spool, _device, _segmenters, _peers, _destinations,
+)  # fmt: skip

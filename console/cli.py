@@ -1,0 +1,67 @@
+"""The ``vesselq`` command. Nothing heavy is imported here: ``--help`` must be quick everywhere."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from console.commands import audit, configuration, doctor, imaging, jobs, services, studies
+from dicom_core.errors import VesselqError
+
+_EXIT_CODES = (
+    "Exit codes: 0 ok; 1 the answer is no (a study failed, the chain is broken); 2 usage or configuration; "
+    "3 a needed service does not answer; 4 not found; 5 the record does not allow it; 130 interrupted."
+)
+
+
+class _Commands(TyperGroup):
+    """Turns the errors of vesselq into one sentence on standard error and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except VesselqError as error:
+            typer.echo(f"vesselq: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+
+
+app = typer.Typer(
+    name="vesselq",
+    cls=_Commands,
+    help="Receives imaging studies over DICOM, segments the vessels and returns DICOM-SEG, with an audit log.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for room in (services, imaging, studies, jobs, audit, configuration, doctor):
+    room.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from console.output import software_version
+
+        typer.echo(f"vesselq {software_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", help="Say the version and end.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Receives imaging studies over DICOM, segments the vessels and returns DICOM-SEG, with an audit log."""
+
+
+def main() -> None:
+    """Entry point of the ``vesselq`` program."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The subcommands of ``vesselq``, one module a noun. Every module imports what it needs when it runs."""

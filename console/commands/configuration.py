@@ -1,0 +1,120 @@
+"""``vesselq config``, ``vesselq db`` and ``vesselq version``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console import options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    config_group = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    config_group.command("init")(init)
+    config_group.command("check")(check)
+    app.add_typer(config_group, name="config", help="Write an example of the settings file; check one.")
+    database_group = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    database_group.command("upgrade")(upgrade)
+    # a group of one command would otherwise become that command
+    database_group.callback()(lambda: None)
+    app.add_typer(database_group, name="db", help="Bring the database to the schema of this release.")
+    app.command()(version)
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it; - for standard output.")] = Path(
+        "vesselq.toml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a settings file that explains itself; every line in it is commented out."""
+    from console.settings_example import example
+    from dicom_core.errors import ConfigurationError
+
+    text = example()
+    if str(file) == "-":
+        typer.echo(text, nl=False)
+        return
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError:
+        raise ConfigurationError(f"{file} exists; --force replaces it, another name leaves it alone") from None
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from None
+    typer.echo(f"wrote {file}; edit it, then run `vesselq config check --config {file}`")
+
+
+def check(
+    config: options.Config = None,
+    data_folder: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Read the settings and say everything that is wrong with them at once."""
+    from console.output import print_json, print_table
+    from dicom_core.settings_file import find_settings_file
+
+    settings = options.settings_of(config, data_folder)
+    facts = {
+        "file": find_settings_file(config),
+        "data_folder": settings.data_folder,
+        "listener": f"{settings.listener.ae_title} at {settings.listener.host}:{settings.listener.port}",
+        "peers": [peer.name for peer in settings.peers],
+        "destinations": [destination.name for destination in settings.destinations],
+        "rules": [rule.name for rule in settings.rules],
+    }
+    if json:
+        print_json({"valid": True, **facts})
+        return
+    rows = [(name, value if value is not None else "defaults only") for name, value in facts.items()]
+    print_table("The settings are valid", ("what", "value"), rows)
+    if not settings.peers:
+        typer.echo("warning: no peers are configured, so the listener accepts nobody", err=True)
+
+
+def upgrade(
+    config: options.Config = None,
+    data_folder: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Make the database, or bring it to the schema of this release. Safe to run again."""
+    from console.data_folder import make_data_folder
+    from console.output import print_json
+    from db import migrate
+    from db.session import Record
+
+    settings = options.settings_of(config, data_folder)
+    if not settings.database_url:
+        make_data_folder(settings.data_folder)
+    record = Record(settings.effective_database_url, process="console", user=options.person())
+    try:
+        before = migrate.current_revision(record)
+        migrate.upgrade(record)
+        after = migrate.current_revision(record)
+    finally:
+        record.close()
+    if json:
+        print_json({"before": before, "after": after})
+    else:
+        typer.echo(f"the database has schema {after}" + ("" if before == after else f" (before: {before or 'none'})"))
+
+
+def version(json: options.Json = False) -> None:
+    """Say the versions of vesselq and of what it stands on."""
+    import platform
+    from importlib.metadata import version as version_of
+
+    from console.output import print_json, software_version
+
+    parts = ("pydicom", "pynetdicom", "highdicom", "celery", "SQLAlchemy", "torch")
+    versions = {
+        "vesselq": software_version(),
+        "python": platform.python_version(),
+        **{name.lower(): version_of(name) for name in parts},
+    }
+    if json:
+        print_json(versions)
+    else:
+        for name, number in versions.items():
+            typer.echo(f"{name} {number}")

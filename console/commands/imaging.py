@@ -1,0 +1,155 @@
+"""``vesselq send``, ``vesselq segment`` and ``vesselq models``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console import options
+
+if TYPE_CHECKING:
+    from dicom_listener.storage_scu import DicomFile, Receiver, SendReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(send)
+    app.command()(segment)
+    models = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    models.command("list")(list_models)
+    models.command("show")(show_model)
+    app.add_typer(models, name="models", help="List the segmenters that are installed; show one.")
+
+
+def send(
+    places: Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="DICOM files, or folders of them.")],
+    to: Annotated[str, typer.Option("--to", metavar="HOST:PORT", help="The Storage SCP.")],
+    called: Annotated[str, typer.Option(metavar="AE", help="Its AE title.", callback=options.checked_ae_title)],
+    calling: Annotated[
+        str, typer.Option(metavar="AE", help="Our AE title towards it.", callback=options.checked_ae_title)
+    ] = "VESSELQ",
+    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Longest wait for one answer.")] = 30.0,
+    json: options.Json = False,
+) -> None:
+    """Send DICOM files by C-STORE, byte for byte as they are stored. Exit code 1 when one was not taken."""
+    from console.output import print_json
+    from dicom_core.errors import NotFoundError
+    from dicom_listener.storage_scu import Receiver, find_dicom_files
+
+    host, port = options.peer_address(to)
+    files, others = find_dicom_files(places)
+    if not files:
+        raise NotFoundError("there is no DICOM file among what was named")
+    report = _send(files, Receiver(host, port, called, calling, timeout), quiet=json)
+    if json:
+        print_json(
+            {
+                "files": len(files),
+                "sent": report.sent,
+                "not_dicom": others,
+                "statuses": {f"0x{status:04X}": count for status, count in sorted(report.statuses.items())},
+                "problems": [{"file": path, "reason": reason} for path, reason in report.problems],
+            }
+        )
+    else:
+        for path, reason in report.problems:
+            typer.echo(f"{path}: {reason}", err=True)
+        more = f"; {others} files are not DICOM" if others else ""
+        typer.echo(f"{report.sent} of {len(files)} objects are stored at {called}{more}")
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def _send(files: "Sequence[DicomFile]", receiver: "Receiver", *, quiet: bool) -> "SendReport":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from dicom_listener.storage_scu import send_files
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
+        task = bar.add_task("sending", total=len(files))
+        return send_files(files, receiver, progress=lambda done: bar.update(task, completed=done))
+
+
+def segment(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the files of one or more series.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the SEG objects and previews go.")],
+    segmenter: Annotated[str, typer.Option(metavar="NAME", help="Instead of the one that the rules choose.")] = "",
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="For segmenters that take one.")] = "",
+    config: options.Config = None,
+    json: options.Json = False,
+) -> None:
+    """Segment a folder here and now: no server, no queue, no record. Exit code 1 when a series failed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from console.output import print_json, print_table
+    from dicom_core.errors import NotFoundError
+    from worker.local import segment_folder
+
+    settings = options.settings_of(config, None)
+    if not folder.is_dir():
+        raise NotFoundError(f"{folder} is not a folder")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=json, transient=True) as bar:
+        task = bar.add_task("reading", total=1.0)
+        results = segment_folder(
+            settings,
+            folder,
+            out,
+            segmenter=segmenter,
+            prompt=prompt,
+            progress=lambda stage, share: bar.update(task, description=stage, completed=share),
+        )
+    if json:
+        print_json({"series": results})
+    else:
+        print_table(
+            "Series",
+            ("SeriesInstanceUID", "modality", "segmenter", "status", "with vessel", "seconds", "object", "reason"),
+            [
+                (
+                    one.series_instance_uid, one.modality, one.segmenter, one.status,
+                    f"{one.frames_with_vessel} of {one.frames}", sum(one.seconds.values()), one.segmentation_path,
+                    "; ".join(part for part in (one.reason, *one.warnings) if part),
+                )
+                for one in results
+            ],
+        )  # fmt: skip
+    if any(one.status == "failed" for one in results):
+        raise typer.Exit(1)
+
+
+def list_models(json: options.Json = False) -> None:
+    """List the segmenters that are installed."""
+    from console.output import print_json, print_table
+    from worker.segmenters import registry
+
+    infos = [registry.info(name) for name in sorted(registry.available())]
+    if json:
+        print_json({"models": infos})
+        return
+    print_table(
+        "Segmenters",
+        ("name", "version", "for", "what it is", "licence"),
+        [
+            (info.name, info.version, sorted(item.value for item in info.imagings), info.summary, info.license)
+            for info in infos
+        ],
+    )
+
+
+def show_model(name: Annotated[str, typer.Argument(metavar="NAME")], json: options.Json = False) -> None:
+    """Show everything that is known of one segmenter."""
+    from console.output import jsonable, print_json, print_table
+    from worker.segmenters import registry
+
+    info = registry.info(name)
+    if json:
+        print_json(info)
+        return
+    facts = jsonable(info)
+    facts["classes"] = [item["label"] for item in facts["classes"]]
+    print_table(f"Segmenter {name}", ("what", "value"), facts.items())

@@ -1,0 +1,128 @@
+"""The JSON API under ``/api/v1`` and ``/healthz``."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse
+
+from console.output import jsonable, software_version
+from console.web.previews import preview_of
+from console.web.request_values import JobId, Limit, MaybeStudyUID, StudyUID, TheRecord, TheSettings, refuse
+from db import audit, jobs, migrate, processes, reports
+from db.session import Record
+from dicom_core.job import JobState
+from dicom_core.study import StudyState
+
+router = APIRouter()
+_STATES = frozenset({*(state.value for state in StudyState), *(state.value for state in JobState)})
+_EVENTS = frozenset(event.word for event in audit.Event)
+
+
+@router.get("/healthz", tags=["health"])
+def healthz(record: TheRecord) -> dict[str, str]:
+    """200 when this process reaches the database, 503 when it does not."""
+    record.now()
+    return {"status": "ok"}
+
+
+@router.get("/api/v1/health", tags=["health"])
+def health(record: TheRecord) -> dict[str, Any]:
+    """The release, the schema, the processes and how many jobs are in which state."""
+    now = record.now()
+    return {
+        "status": "ok",
+        "version": software_version(),
+        "schema": migrate.current_revision(record),
+        "jobs": jobs.counts_by_state(record),
+        "processes": [
+            {
+                **jsonable(one),
+                "alive": one.stopped_at is None
+                and (now - one.last_seen_at).total_seconds() < processes.SILENT_AFTER_SECONDS,
+            }
+            for one in reports.processes(record)
+        ],
+    }
+
+
+@router.get("/api/v1/studies", tags=["studies"])
+def list_studies(
+    record: TheRecord,
+    state: Annotated[str, Query(description="Only studies, or with current jobs, in this state.")] = "",
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """Studies, the latest first."""
+    if state and state not in _STATES:
+        raise refuse(f"no such state; there are {', '.join(sorted(_STATES))}")
+    return {"studies": jsonable(reports.studies(record, state=state, limit=limit))}
+
+
+@router.get("/api/v1/studies/{study_instance_uid}", tags=["studies"])
+def show_study(record: TheRecord, study_instance_uid: StudyUID) -> dict[str, Any]:
+    """One study with all its jobs and deliveries."""
+    return {
+        "study": jsonable(reports.study(record, study_instance_uid)),
+        "jobs": jsonable(reports.jobs(record, study_instance_uid=study_instance_uid)),
+        "deliveries": jsonable(reports.deliveries(record, study_instance_uid)),
+    }
+
+
+@router.get("/api/v1/jobs", tags=["jobs"])
+def list_jobs(
+    record: TheRecord,
+    study_instance_uid: MaybeStudyUID = "",
+    state: Annotated[list[JobState] | None, Query(description="Only in these states.")] = None,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """Jobs, the latest first."""
+    found = reports.jobs(record, study_instance_uid=study_instance_uid, states=state or [], limit=limit)
+    return {"jobs": jsonable(found)}
+
+
+@router.get("/api/v1/jobs/{job_id}", tags=["jobs"])
+def show_job(record: TheRecord, job_id: JobId) -> dict[str, Any]:
+    """One job."""
+    return {"job": jsonable(jobs.get(record, job_id))}
+
+
+@router.get("/api/v1/jobs/{job_id}/preview", tags=["jobs"], response_class=FileResponse)
+def show_preview(record: TheRecord, settings: TheSettings, job_id: JobId) -> FileResponse:
+    """The picture of a job's result: a source frame with the found vessels over it, PNG."""
+    return FileResponse(preview_of(jobs.get(record, job_id), settings.results_folder), media_type="image/png")
+
+
+@router.get("/api/v1/audit", tags=["audit"])
+def read_audit(
+    request: Request,
+    record: TheRecord,
+    study_instance_uid: MaybeStudyUID = "",
+    ae_title: Annotated[str, Query(max_length=16, description="Only of this AE title.")] = "",
+    event: Annotated[str, Query(max_length=32, description="Only this event.")] = "",
+    since: Annotated[datetime | None, Query(description="From this time on, with a zone.")] = None,
+    until: Annotated[datetime | None, Query(description="Before this time, with a zone.")] = None,
+    failed: Annotated[bool, Query(description="Only what did not succeed.")] = False,
+    limit: Limit = 1000,
+) -> dict[str, Any]:
+    """Audit events in the order in which they were written. The reading itself is written as well."""
+    if event and event not in _EVENTS:
+        raise refuse(f"no such event; there are {', '.join(sorted(_EVENTS))}")
+    if any(moment is not None and moment.tzinfo is None for moment in (since, until)):
+        raise refuse("a time needs a zone, for example 2026-05-04T03:02:01Z")
+    query = reports.AuditQuery(
+        study_instance_uid=study_instance_uid, ae_title=ae_title, event=event, since=since, until=until,
+        failed_only=failed, limit=limit,
+    )  # fmt: skip
+    return {"events": jsonable(audited_rows(record, query, request))}
+
+
+def audited_rows(record: Record, query: reports.AuditQuery, request: Request) -> list[reports.AuditRow]:
+    """Read the audit log after writing into it that it is read (PS3.15 section A.5.3.2).
+
+    Raises:
+        AuditError: The reading cannot be recorded, so it does not happen.
+    """
+    asked = {name: value for name, value in jsonable(query).items() if value}
+    address = request.client.host if request.client else ""
+    audit.record_event(record, audit.Event.AUDIT_READ, address=address, detail={"by": "web", **asked})
+    return reports.audit_rows(record, query)

@@ -1,0 +1,39 @@
+"""What handlers get from a request: the record, the settings, checked identifiers."""
+
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Path, Query, Request
+from pydantic import AfterValidator
+
+from db.session import Record
+from dicom_core.identifiers import is_uid
+from dicom_core.settings import Settings
+
+
+def _record(request: Request) -> Record:
+    record: Record = request.app.state.record
+    return record
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _uid(value: str) -> str:
+    if value and not is_uid(value):
+        raise ValueError("not a UID: digits and dots, at most 64 characters (PS3.5 section 9.1)")
+    return value
+
+
+TheRecord = Annotated[Record, Depends(_record)]
+TheSettings = Annotated[Settings, Depends(_settings)]
+StudyUID = Annotated[str, Path(max_length=64), AfterValidator(_uid)]
+MaybeStudyUID = Annotated[str, Query(max_length=64, description="Only of this study."), AfterValidator(_uid)]
+JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
+
+
+def refuse(detail: str) -> HTTPException:
+    """The answer 422 with a sentence."""
+    return HTTPException(422, detail)
