@@ -17,6 +17,7 @@ FILLED = 0.35
 _DESIGN_SIZE = 512.0
 """Lengths below are in pixels of a 512 x 512 picture."""
 _CONTRAST_PER_PIXEL = 0.055
+_CATHETER_PER_PIXEL = 0.05
 _QUANTA = 1500.0
 """Radiation quanta in a pixel behind nothing at all."""
 _FRAMES_PER_BEAT = 8
@@ -64,7 +65,7 @@ def angiography_run(
     scale = np.array(shape) / _DESIGN_SIZE
     tree, catheter = _coronary_tree(rng), _catheter()
     coronary, tube = (draw_vessels(placed(vessels, scale), shape) for vessels in (tree, catheter))
-    background = _chest(shape, rng) + 0.05 * np.sqrt(scale.min()) * tube.chord
+    background = _chest(shape, rng) + _CATHETER_PER_PIXEL / scale.min() * tube.chord
     window = _collimator(shape, rng)
     length = max(float(vessel.distances[-1]) for vessel in tree)
     beat = _beat(coronary, rng)
@@ -139,7 +140,7 @@ def _chest(shape: tuple[int, int], rng: np.random.Generator) -> Picture:
     chest = 1.0 + 0.12 * smooth_noise(shape, (200 * cell, 200 * cell), rng)
     heart = 1 - np.hypot((row - 0.55) / 0.46, (column - 0.47) / 0.44) + wave
     chest += 0.20 * soft_step(heart + wave, 0.22) + 0.24 * np.sqrt(np.clip(heart, 0, None))
-    dome = row - 0.80 - rng.uniform(0, 0.06) + 0.55 * (1 - np.cos(1.1 * (column - rng.uniform(0.5, 0.7)))) + 0.12 * wave
+    dome = row - 0.76 - rng.uniform(0, 0.06) - 0.55 * (1 - np.cos(1.1 * (column - rng.uniform(0.5, 0.7)))) + 0.12 * wave
     chest += 0.34 * soft_step(dome, 0.018)
     chest += _spine(row, column, rng) + _ribs(row, column, rng)
     for scale, strength in ((40, 0.030), (16, 0.018), (7, 0.010)):

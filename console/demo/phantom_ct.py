@@ -190,7 +190,7 @@ def _paint_spine(volume: Volume, places: list[Volume]) -> None:
         _blend(part, shape.astype(np.float32), 640.0)
         _blend(part, (shape - 1.8).astype(np.float32), 300.0)
     _blend(part, body, (780 - 690 * disc).astype(np.float32))
-    _blend(part, body - 1.6, (190 - 110 * disc).astype(np.float32))
+    _blend(part, body - 1.6, (150 - 70 * disc).astype(np.float32))
     _blend(part, (9.5 - np.hypot((back - 63) * 1.1, left)).astype(np.float32), 28.0)
 
 
@@ -207,7 +207,7 @@ def _paint_ribs(volume: Volume, shape: tuple[int, ...], spacing: NDArray[np.floa
     bone = draw_vessels(placed(ribs, offset=_offset(shape, spacing)), shape, tuple(spacing))
     depth = bone.depth * min(spacing)
     _blend(volume, depth, 720.0)
-    _blend(volume, depth - 1.6, 230.0)
+    _blend(volume, depth - 1.6, 150.0)
 
 
 def _reconstructed(volume: Volume, spacing: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.int16]:
