@@ -17,6 +17,8 @@ from worker.destinations.interface import Destination
 from worker.destinations.storage_scu import StorageSCU
 from worker.destinations.stow_rs import StowRS
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 
 def make_destination(settings: DestinationSettings, *, calling_ae_title: str) -> Destination:
     """The destination that ``settings`` describe.
@@ -59,13 +61,14 @@ def back_to_sender(
     Raises:
         PermanentDeliveryError: No configured peer has that AE title and address.
     """
+    address = _plain(peer_address)
     for peer in peers:
-        if peer.ae_title == calling_ae_title and _may_call_from(peer, peer_address):
+        if peer.ae_title == calling_ae_title and _may_call_from(peer, address):
             settings = StorageSCUSettings(
                 kind="storage_scu",
                 name=SENDER,
                 ae_title=peer.ae_title,
-                host=peer.host or peer_address,
+                host=peer.host or str(address),
                 port=peer.port,
                 timeout_seconds=timeout_seconds,
             )
@@ -76,11 +79,14 @@ def back_to_sender(
     )
 
 
-def _may_call_from(peer: PeerSettings, address: str) -> bool:
+def _plain(peer_address: str) -> Address:
+    """An IPv4 caller of a listener on ``::`` has an IPv6 form, which is the same address."""
+    address = ipaddress.ip_address(peer_address)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _may_call_from(peer: PeerSettings, address: Address) -> bool:
     """Whether ``address`` is one of the peer's; as for the listener, no addresses means any."""
-    if not peer.addresses:
-        return True
-    caller = ipaddress.ip_address(address)
-    if isinstance(caller, ipaddress.IPv6Address) and caller.ipv4_mapped is not None:
-        caller = caller.ipv4_mapped
-    return any(caller in ipaddress.ip_network(network, strict=False) for network in peer.addresses)
+    return not peer.addresses or any(
+        address in ipaddress.ip_network(network, strict=False) for network in peer.addresses
+    )

@@ -1,7 +1,7 @@
 """A DICOMweb server as destination: the Store transaction (PS3.18 section 10.5), one object a request.
 
 ``requests`` is used without ``dicomweb-client``, which encodes the data set again, follows redirects and repeats failed
-requests by itself: here the bytes of the file go out as they are, once, and the caller decides what happens next.
+requests by itself. Here the bytes of the file go out as they are, once, and the caller decides what happens next.
 """
 
 import http.client
