@@ -157,9 +157,9 @@ def _segmenters(settings: Settings) -> Iterator[Finding]:
     for name in sorted({rule.segmenter for rule in settings.rules if rule.segmenter} | set(settings.models)):
         try:
             info = registry.info(name)
+            registry.check_settings(name, settings.models.get(name, {}))
         except VesselqError as error:
-            advice = f"correct the rule that names it; there are {', '.join(sorted(registry.available()))}"
-            yield Finding(f"model {name}", Health.FAILS, str(error), advice)
+            yield Finding(f"model {name}", Health.FAILS, str(error), "correct the rule or the [models] table with it")
             continue
         yield Finding(f"model {name}", Health.OK, f"version {info.version}: {info.summary}")
 

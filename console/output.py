@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+_WIDTH_OF_FILES = 200
+"""Columns of a table that goes into a file or a pipe, where nobody knows how wide the reader's screen is."""
 _GOOD = frozenset({"DONE", "COMPLETE", "COMMITTED", "SENT", "STORED", "ok"})
 _BAD = frozenset({"FAILED", "SEND_FAILED", "fails", "failed", "refused"})
 _WAITING = frozenset({"RECEIVING", "QUEUED", "RUNNING", "SEG_READY", "SENDING", "WAITING", "warning"})
@@ -68,7 +70,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(cell(value) for value in row))
-    Console().print(table if table.row_count else f"{title}: {empty}", highlight=False)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_FILES
+    console.print(table if table.row_count else f"{title}: {empty}", highlight=False, markup=False)
 
 
 def cell(value: object) -> Any:
@@ -87,6 +92,11 @@ def cell(value: object) -> Any:
         return Text(" ").join([cell(item) for item in value])
     text = str(value)
     return Text(text, style=_style(text))
+
+
+def in_words(detail: Mapping[str, object]) -> str:
+    """The details of an event on one line."""
+    return ", ".join(f"{name} {value}" for name, value in detail.items())
 
 
 def _style(word: str) -> str:

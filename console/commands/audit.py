@@ -45,7 +45,7 @@ def audit(
     """Read the audit log. The reading itself is written into it."""
     if context.invoked_subcommand is not None:
         return
-    from console.output import print_json, print_table
+    from console.output import in_words, print_json, print_table
     from db.audit import Event, record_event
     from db.reports import AuditQuery, audit_rows
 
@@ -91,11 +91,6 @@ def _in_short(query: "AuditQuery") -> dict[str, object]:
 
     facts: dict[str, object] = jsonable(query)
     return {name: value for name, value in facts.items() if value}
-
-
-def in_words(detail: dict[str, object]) -> str:
-    """The details of an event on one line."""
-    return ", ".join(f"{name} {value}" for name, value in detail.items())
 
 
 def verify(

@@ -127,7 +127,7 @@ def list_models(json: options.Json = False) -> None:
     from console.output import print_json, print_table
     from worker.segmenters import registry
 
-    infos = [registry.info(name) for name in sorted(registry.available())]
+    infos = registry.available()
     if json:
         print_json({"models": infos})
         return

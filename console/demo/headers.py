@@ -42,7 +42,8 @@ def plain_header(subject: str, seed: int, study: str, series: str, instance: str
     header.StudyID, header.AccessionNumber, header.ReferringPhysicianName = "1", f"DEMO{seed}", ""
     header.StudyDescription = f"Generated {subject} phantom"
     header.SeriesNumber, header.InstanceNumber, header.AcquisitionNumber = 1, instance_number, 1
-    header.Manufacturer, header.ManufacturerModelName = "vesselq", "Phantom generator"
+    # not "vesselq" itself: that marks results, which the loop guard leaves out
+    header.Manufacturer, header.ManufacturerModelName = "vesselq phantoms", "Phantom generator"
     header.DeviceSerialNumber, header.SoftwareVersions = "1", "1"
     return header
 
