@@ -21,7 +21,13 @@ def configure_logs(process: str, level: str = "INFO", *, json: bool | None = Non
         json: JSON lines, or coloured text for a terminal; None: JSON unless standard error is a terminal.
     """
     as_json = not sys.stderr.isatty() if json is None else json
+
+    def name_process(_logger: object, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+        line.setdefault("process", process)  # a context variable would be lost in new threads
+        return line
+
     shared: list[Any] = [
+        name_process,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -29,7 +35,7 @@ def configure_logs(process: str, level: str = "INFO", *, json: bool | None = Non
     final: list[Any] = (
         [_tracebacks_without_values, structlog.processors.JSONRenderer(sort_keys=True)]
         if as_json
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -49,7 +55,6 @@ def configure_logs(process: str, level: str = "INFO", *, json: bool | None = Non
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

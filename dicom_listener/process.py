@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
 
-from db import processes, register
+from db import migrate, processes, register
 from db.session import Record
 from dicom_core.errors import SpoolError, VesselqError
 from dicom_core.logs import get_logger
@@ -38,13 +38,13 @@ def run(
     """Take studies in until SIGTERM, SIGINT or ``stop``.
 
     Args:
-        settings: All of them; the record must have its tables already.
+        settings: All of them; the record must have the schema of this release.
         ready: Told host and port once associations are accepted.
         stop: Ends the listener when it is set, for callers that own the signals.
 
     Raises:
         UnavailableError: The record cannot be written: nothing was opened.
-        ConfigurationError: The address cannot be bound, or a peer's host name not be resolved.
+        ConfigurationError: The schema is another one, the address cannot be bound, a peer's host name not resolved.
         SpoolError: The disk failed (also in the middle: nothing was acknowledged since), or is not the right one.
     """
     stop = stop or threading.Event()
@@ -54,6 +54,7 @@ def run(
     spool.prepare()
     lock = SpoolLock(spool)
     try:
+        migrate.require_current(record)
         with _announced(record, settings) as process_id, _signals(stop):
             recover(record, spool, alone=lock.alone)
             lock.share()

@@ -197,9 +197,9 @@ class PynetdicomServer:
         if rejection is None:
             return
         association.acse.send_reject(rejection.result, rejection.source, rejection.reason)
+        association.kill()
         code = f"{rejection.result}/{rejection.source}/{rejection.reason}"
         self._note_refusal(request, code, rejection.sentence)
-        association.kill()
 
     def _admit(self, association: StoringAssociation, request: AssociationRequest) -> Rejection | None:
         with self._lock:  # counting and admitting are one step: two requests never share the last place

@@ -81,6 +81,13 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is n
         self.socket.settimeout(self.pdu_seconds)
         return buffer if received == nr_bytes else bytearray(view[:received])
 
+    def close(self) -> None:
+        """Close the connection, also when the peer was quicker: pynetdicom then forgets the socket without closing."""
+        connection: socket.socket | None = self.socket
+        super().close()
+        if connection is not None:
+            connection.close()
+
 
 class _CommandSet(BytesIO):
     """The encoded command set while it gathers; endless ones are an error."""
