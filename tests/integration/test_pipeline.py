@@ -1,0 +1,223 @@
+"""One job from claim to its next state, over a real record, spool and child process."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dicom_sources
+import pydicom
+import pytest
+import worker_bench
+
+from db import audit, jobs, processes, reports
+from db.session import Record
+from dicom_core.job import JobState
+from dicom_core.settings import Settings
+from worker.delivery import run_next_delivery
+from worker.pipeline import remove_stale_work, run_next_job
+from worker.services import Services
+
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+class Bench:
+    """A record, settings and the services of one worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.record: Record = worker_bench.fresh_record(settings)
+        owner = processes.start(self.record, "worker", version="test", configuration={})
+        self.services = Services(settings, self.record, owner)
+
+    def queue(self, **source: Any) -> str:
+        datasets = dicom_sources.ct_series(**{"frames": 3, "rows": 16, "columns": 24, **source})
+        worker_bench.receive(self.settings, self.record, datasets)
+        (job,) = worker_bench.complete(self.settings, self.record)
+        return job.job_id
+
+    def close(self) -> None:
+        self.services.close()
+        self.record.close()
+
+
+@pytest.fixture(autouse=True)
+def _support_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
+
+
+@pytest.fixture
+def benches(tmp_path: Path) -> Iterator[Any]:
+    made: list[Bench] = []
+
+    def make(**changes: Any) -> Bench:
+        bench = Bench(worker_bench.settings_for(tmp_path, **changes))
+        made.append(bench)
+        return bench
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+def test_job_becomes_a_kept_result_and_is_delivered(benches: Any, tmp_path: Path) -> None:
+    """QUEUED, RUNNING, SEG_READY, SENDING, SENT, DONE: each step audited once, the file at its destination."""
+    bench = benches()
+    job_id = bench.queue()
+    assert run_next_job(bench.services)
+    job = jobs.get(bench.record, job_id)
+    assert job.state is JobState.SEG_READY
+    assert (bench.settings.results_folder / job.result_path).is_file()
+    assert (bench.settings.results_folder / str(job.result["preview_path"])).is_file()
+    assert run_next_delivery(bench.services)
+    job = jobs.get(bench.record, job_id)
+    assert job.state is JobState.DONE
+    sent = list((tmp_path / "shelf").rglob("*.dcm"))
+    assert [str(pydicom.dcmread(path).SOPInstanceUID) for path in sent] == [job.result_sop_instance_uid]
+    events = [row.event for row in reports.audit_rows(bench.record, reports.AuditQuery(job_id=job_id))]
+    assert events == [
+        "job-queued", "job-running", "seg-created", "transfer-begun", "job-state", "instances-sent", "job-state",
+        "job-state",
+    ]  # fmt: skip
+    assert audit.verify(bench.record).first_bad_sequence is None
+    assert not run_next_job(bench.services)
+    assert not list((bench.settings.results_folder / "tmp").iterdir())
+
+
+def test_empty_mask_ends_visibly_without_an_object(benches: Any) -> None:
+    """A segmenter that finds nothing ends the job as NO_VESSEL_FOUND; nothing is sent."""
+    bench = benches(model={"mode": "empty"})
+    job_id = bench.queue()
+    run_next_job(bench.services)
+    job = jobs.get(bench.record, job_id)
+    assert (job.state, job.reason) == (JobState.NO_VESSEL_FOUND, "no vessel found")
+    assert not run_next_delivery(bench.services)
+
+
+def test_poison_fails_after_three_attempts_and_others_go_on(benches: Any) -> None:
+    """A series that kills its child every time is FAILED after three attempts, in words."""
+    bench = benches(model={"mode": "die"})
+    job_id = bench.queue()
+    while run_next_job(bench.services):
+        pass
+    job = jobs.get(bench.record, job_id)
+    assert job.state is JobState.FAILED
+    assert job.attempts == 3
+    assert "child process ended" in job.reason
+
+
+def test_second_attempt_can_succeed(benches: Any, tmp_path: Path) -> None:
+    """One death costs one attempt."""
+    bench = benches(model={"mode": "die", "once": str(tmp_path / "once")})
+    job_id = bench.queue()
+    while run_next_job(bench.services):
+        pass
+    job = jobs.get(bench.record, job_id)
+    assert (job.state, job.attempts) == (JobState.SEG_READY, 2)
+
+
+def test_rotten_slice_is_named(benches: Any) -> None:
+    """A series with one damaged instance fails at once, and the reason names that instance."""
+    bench = benches()
+    datasets = dicom_sources.ct_series(frames=4, rows=16, columns=24)
+    rotten = datasets[2]
+    rotten.PixelData = rotten.PixelData[:100]
+    worker_bench.receive(bench.settings, bench.record, datasets)
+    (job,) = worker_bench.complete(bench.settings, bench.record)
+    run_next_job(bench.services)
+    job = jobs.get(bench.record, job.job_id)
+    assert job.state is JobState.FAILED
+    assert job.attempts == 1
+    assert rotten.SOPInstanceUID in job.reason
+
+
+def test_missing_source_file_is_named(benches: Any) -> None:
+    """A stored file that is gone ends in words that name the instance, not in a crash."""
+    bench = benches()
+    job_id = bench.queue()
+    victim = next(iter(bench.settings.spool_folder.glob("instances/??/*.dcm")))
+    victim.unlink()
+    run_next_job(bench.services)
+    job = jobs.get(bench.record, job_id)
+    assert job.state is JobState.FAILED
+    assert "is missing" in job.reason
+
+
+def test_cancelled_job_is_dropped_while_it_runs(benches: Any) -> None:
+    """Cancelling takes the job from its worker: the child is ended and nothing is kept."""
+    bench = benches(model={"mode": "hang"}, worker={"lease_seconds": 1, "deadline_seconds": 60})
+    job_id = bench.queue()
+    thread = threading.Thread(target=run_next_job, args=(bench.services,))
+    thread.start()
+    _wait_for(lambda: jobs.get(bench.record, job_id).state is JobState.RUNNING)
+    jobs.cancel(bench.record, job_id, "not wanted")
+    thread.join(15)
+    assert not thread.is_alive()
+    job = jobs.get(bench.record, job_id)
+    assert (job.state, job.reason) == (JobState.CANCELLED, "not wanted")
+    assert bench.services.runner.child_pid is None
+
+
+def test_stopping_hands_the_job_back(benches: Any) -> None:
+    """A worker that is told to stop returns its job at once and without costing an attempt."""
+    bench = benches(model={"mode": "hang"})
+    job_id = bench.queue()
+    thread = threading.Thread(target=run_next_job, args=(bench.services,))
+    thread.start()
+    _wait_for(lambda: jobs.get(bench.record, job_id).state is JobState.RUNNING)
+    bench.services.stopping.set()
+    thread.join(15)
+    assert not thread.is_alive()
+    job = jobs.get(bench.record, job_id)
+    assert (job.state, job.attempts) == (JobState.QUEUED, 0)
+
+
+def test_changed_result_file_is_not_sent(benches: Any) -> None:
+    """A kept file that was altered on the disk never leaves: the hash is checked before every send."""
+    bench = benches()
+    job_id = bench.queue()
+    run_next_job(bench.services)
+    path = bench.settings.results_folder / jobs.get(bench.record, job_id).result_path
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    run_next_delivery(bench.services)
+    (delivery,) = reports.deliveries(bench.record, jobs.get(bench.record, job_id).study_instance_uid)
+    assert "has changed on the disk" in delivery.answer
+    assert not list((bench.settings.data_folder / "shelf").rglob("*.dcm"))
+
+
+def test_late_instance_makes_a_second_generation(benches: Any) -> None:
+    """A late instance gives a new result under other UIDs; the first one stays what it was."""
+    bench = benches()
+    datasets = dicom_sources.ct_series(frames=4, rows=16, columns=24)
+    worker_bench.receive(bench.settings, bench.record, datasets[:3])
+    (first,) = worker_bench.complete(bench.settings, bench.record)
+    run_next_job(bench.services)
+    worker_bench.receive(bench.settings, bench.record, datasets[3:])
+    (second,) = worker_bench.complete(bench.settings, bench.record)
+    run_next_job(bench.services)
+    first, second = jobs.get(bench.record, first.job_id), jobs.get(bench.record, second.job_id)
+    assert (first.state, second.state) == (JobState.SUPERSEDED, JobState.SEG_READY)
+    assert second.generation == 2
+    assert second.result["frames"] == 4
+    assert first.result_sop_instance_uid != second.result_sop_instance_uid
+
+
+def test_stale_work_folders_are_removed(benches: Any) -> None:
+    """A worker that starts clears what a killed one left behind, and nothing else."""
+    bench = benches()
+    job_id = bench.queue()
+    stale = bench.settings.results_folder / "tmp" / f"{job_id}-7"
+    stale.mkdir(parents=True)
+    remove_stale_work(bench.record, bench.services)
+    assert not stale.exists()
+
+
+def _wait_for(condition: Any, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
