@@ -20,7 +20,7 @@ from worker.seg_writer.source_header import (
     text_of,
     time_zone,
 )
-from worker.seg_writer.text_values import long_string
+from worker.seg_writer.text_values import LONG_STRING, long_string
 from worker.segmenters.interface import Segmentation
 from worker.source_series import SourceSeries
 
@@ -61,8 +61,8 @@ def _series_description(source: SourceSeries, identity: SegmentationIdentity) ->
     number = text_of(source.datasets[0], "SeriesNumber")
     of_series = f" of series {number}" if isinstance(number, str) and number.isdigit() else ""
     generation = f" v{identity.generation}" if identity.generation > 1 else ""
-    text = long_string(f"Vessels{of_series} ({identity.model_name} {identity.model_version})")
-    return text[: 64 - len(generation)].rstrip() + generation
+    text = f"Vessels{of_series} ({identity.model_name} {identity.model_version})"
+    return long_string(text, LONG_STRING - len(generation)) + generation
 
 
 def _add_equipment(

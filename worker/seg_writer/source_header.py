@@ -4,6 +4,7 @@ Sources are what modalities wrote, so any attribute may be missing, empty, too l
 study must equal the source all the same, else the archive files the result elsewhere.
 """
 
+import re
 import warnings
 from datetime import timedelta, timezone
 
@@ -47,13 +48,14 @@ _OPTIONAL = (
     "BodyPartExamined",
 )
 
+_OFFSET = re.compile(r"(?P<sign>[+-])(?P<hours>0\d|1[0-4])(?P<minutes>[0-5]\d)")
 _SEXES = frozenset({"M", "F", "O", ""})
 
 
 def text_of(header: Dataset, keyword: str) -> str | list[str]:
     """The value as decoded text; ``""`` where the attribute is absent, empty or unreadable."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every oddity of the source; here they are expected
+    with warnings.catch_warnings(), config.disable_value_validation():
+        warnings.simplefilter("ignore")  # pydicom warns of text that its character set cannot hold
         try:
             value = header.get(keyword)
         except (ValueError, TypeError, NotImplementedError, LookupError):
@@ -85,6 +87,8 @@ def _fits(keyword: str, value: str | list[str]) -> bool:
         return value in _SEXES
     if isinstance(value, list):
         return False
+    if keyword == "TimezoneOffsetFromUTC":
+        return _OFFSET.fullmatch(value) is not None
     try:
         validate_value(dictionary_VR(keyword), value, config.RAISE)
     except ValueError:
@@ -102,13 +106,11 @@ def _set(target: Dataset, keyword: str, value: str | list[str]) -> None:
 def time_zone(source: SourceSeries) -> timezone | None:
     """The zone of the dates and times of the source (TimezoneOffsetFromUTC, PS3.3 C.12.1.1.8), None if untold."""
     text = text_of(source.datasets[0], "TimezoneOffsetFromUTC")
-    if isinstance(text, list) or not text or not _fits("TimezoneOffsetFromUTC", text):
+    match = None if isinstance(text, list) else _OFFSET.fullmatch(text)
+    if match is None:
         return None
-    try:
-        minutes = int(text[1:3]) * 60 + int(text[3:5])
-        return timezone(timedelta(minutes=-minutes if text.startswith("-") else minutes))
-    except ValueError:
-        return None
+    offset = timedelta(hours=int(match["hours"]), minutes=int(match["minutes"]))
+    return timezone(-offset if match["sign"] == "-" else offset)
 
 
 def patient_orientation(source: SourceSeries) -> str | list[str]:

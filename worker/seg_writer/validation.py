@@ -184,11 +184,15 @@ def _messages(program: str, path: Path) -> list[str]:
 
 
 def _without_values(line: str) -> str:
-    """The message without the value it quotes; "" for an identifying attribute, which is the source's own fault."""
+    """The message without the value it quotes.
+
+    Empty for an identifying attribute, whose faults are the source's own, and for hints on making a DICOMDIR, which
+    wants attributes that the object may have empty.
+    """
     match = _DCIODVFY_MESSAGE.match(line)
     if match is None:
         return "dciodvfy found an error"
     path = match["path"] or ""
-    if any(path.startswith(f"/{keyword}(") for keyword in IDENTIFYING):
+    if "DICOMDIR" in match["reason"] or any(path.startswith(f"/{keyword}(") for keyword in IDENTIFYING):
         return ""
     return f"dciodvfy on {path or 'the object'}: {match['reason'].strip(' -')}"

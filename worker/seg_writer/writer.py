@@ -4,6 +4,7 @@ import hashlib
 from io import BytesIO
 from pathlib import Path
 
+from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
@@ -41,6 +42,18 @@ def build_segmentation(
         InvalidSegmentationError: The mask is empty or does not fit the source.
         UnsupportedSourceError: The geometry of the source cannot be expressed.
     """
+    with config.disable_value_validation():  # odd values of the source are dealt with here, not warned of and logged
+        return _build(source, segmentation, identity, omit_empty_frames=omit_empty_frames, viewer_hints=viewer_hints)
+
+
+def _build(
+    source: SourceSeries,
+    segmentation: Segmentation,
+    identity: SegmentationIdentity,
+    *,
+    omit_empty_frames: bool,
+    viewer_hints: bool,
+) -> Dataset:
     _check(source, segmentation)
     if source.kind in (SourceKind.SLICES, SourceKind.ENHANCED):
         dataset = patient_geometry.assemble(source, segmentation.mask, identity, omit_empty_frames=omit_empty_frames)
