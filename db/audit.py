@@ -167,13 +167,14 @@ def verify(record: Record) -> Verification:
     previous, expected = FIRST_PREVIOUS_HASH, 1
     with record.reading() as session:
         statement = select(*columns).order_by(AuditEvent.sequence).execution_options(yield_per=1000)
-        for values in session.execute(statement):
-            content = dict(zip(_STORED, values, strict=True))
-            row_hash = content.pop("row_hash")
-            problem = _problem(content, row_hash, expected, previous)
-            if problem:
-                return Verification(expected - 1, content["sequence"], problem, previous)
-            previous, expected = row_hash, expected + 1
+        with session.execute(statement) as rows:
+            for values in rows:
+                content = dict(zip(_STORED, values, strict=True))
+                row_hash = content.pop("row_hash")
+                problem = _problem(content, row_hash, expected, previous)
+                if problem:
+                    return Verification(expected - 1, content["sequence"], problem, previous)
+                previous, expected = row_hash, expected + 1
     return Verification(expected - 1, None, "", previous)
 
 

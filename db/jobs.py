@@ -421,7 +421,7 @@ def counts_by_state(record: Record) -> dict[str, int]:
     """How many jobs are in each state."""
     with record.reading() as session:
         rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
-        return dict(rows.tuples())
+        return dict(rows.all())
 
 
 def oldest_waiting(record: Record) -> datetime | None:

@@ -138,12 +138,12 @@ def studies(record: Record, *, study_instance_uid: str = "", state: str = "", li
                 select(Instance.study_instance_uid, func.count())
                 .where(Instance.study_instance_uid.in_(uids))
                 .group_by(Instance.study_instance_uid)
-            ).tuples()
+            ).all()
         )
         modalities: dict[str, list[str]] = {}
         for uid, modality in session.execute(
             select(Series.study_instance_uid, Series.modality).where(Series.study_instance_uid.in_(uids))
-        ).tuples():
+        ):
             modalities.setdefault(uid, []).append(modality)
         senders = dict(
             session.execute(
@@ -151,7 +151,7 @@ def studies(record: Record, *, study_instance_uid: str = "", state: str = "", li
                 .join(AssociationRow, AssociationRow.association_id == AssociationStudy.association_id)
                 .where(AssociationStudy.study_instance_uid.in_(uids))
                 .group_by(AssociationStudy.study_instance_uid)
-            ).tuples()
+            ).all()
         )
         current: defaultdict[str, list[JobRow]] = defaultdict(list)
         for job in _current_jobs(session.scalars(select(JobRow).where(JobRow.study_instance_uid.in_(uids))).all()):

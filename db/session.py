@@ -93,7 +93,12 @@ class Record:
             UnavailableError: The database does not answer.
         """
         with translated(), Session(self._engine, expire_on_commit=False) as session:
-            yield session
+            try:
+                yield session
+            except BaseException:
+                # a traceback may keep a cursor half read; on SQLite it would pin its connection to this moment's rows
+                session.invalidate()
+                raise
 
     def now(self) -> datetime:
         """The database's clock."""
