@@ -1,0 +1,20 @@
+"""The tests of the record once more, on PostgreSQL: same tests, same answers.
+
+Every ``test_record_*.py`` below ``tests/unit`` is loaded here; the fixtures see this folder and hand out PostgreSQL.
+"""
+
+import importlib.util
+from pathlib import Path
+
+_UNIT_TESTS = Path(__file__).parents[1] / "unit"
+
+for _path in sorted(_UNIT_TESTS.glob("test_record_*.py")):
+    _specification = importlib.util.spec_from_file_location(f"{_path.stem}_on_postgresql", _path)
+    assert _specification is not None
+    assert _specification.loader is not None
+    _module = importlib.util.module_from_spec(_specification)
+    _specification.loader.exec_module(_module)
+    for _name, _thing in vars(_module).items():
+        if _name.startswith("test_"):
+            assert _name not in globals(), f"{_name} is the name of two tests"
+            globals()[_name] = _thing

@@ -1,0 +1,123 @@
+"""Fixtures: an empty record on SQLite, or on PostgreSQL for tests below ``tests/integration``, and a clock to turn.
+
+``record`` is a migrated, empty record. ``database_url`` is an empty database without tables. ``clock.advance(seconds)``
+turns the clock of every record of this process; the database's own clock goes on below it.
+"""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from postgresql_server import BINARIES, NOT_INSTALLED, PostgresqlServer
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+import db.session
+from db import migrate
+from db.models import Base
+from db.session import Record
+
+_TEMPLATE = "vesselq_template"
+_numbers = itertools.count()
+
+
+@dataclass
+class Clock:
+    """How far the records of this process are ahead of the database's clock."""
+
+    ahead: timedelta = timedelta()
+
+    def advance(self, seconds: float) -> None:
+        """Turn the clock; backwards as well."""
+        self.ahead += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Turns the time that the record sees."""
+    clock = Clock()
+    real: Callable[[Session], datetime] = db.session._clock
+    monkeypatch.setattr(db.session, "_clock", lambda session: real(session) + clock.ahead)
+    return clock
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """One private cluster for all tests; ``vesselq_template`` in it is a migrated, empty record."""
+    if BINARIES is None:
+        pytest.skip(NOT_INSTALLED)
+    with PostgresqlServer() as server:
+        record = Record(server.create_database(_TEMPLATE), process="test")
+        migrate.upgrade(record)
+        record.close()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file."""
+    path = tmp_path_factory.mktemp("template") / "vesselq.sqlite3"
+    record = Record(f"sqlite:///{path}", process="test")
+    migrate.upgrade(record)
+    record.close()
+    return path
+
+
+def _wants_postgresql(request: pytest.FixtureRequest) -> bool:
+    return "integration" in request.path.parts
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a database without tables."""
+    if _wants_postgresql(request):
+        server: PostgresqlServer = request.getfixturevalue("postgresql_server")
+        return server.create_database(f"empty_{next(_numbers)}")
+    return f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+
+
+@pytest.fixture
+def record_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a migrated, empty record."""
+    if _wants_postgresql(request):
+        server: PostgresqlServer = request.getfixturevalue("postgresql_server")
+        return server.create_database(f"record_{next(_numbers)}", template=_TEMPLATE)
+    path = tmp_path / "vesselq.sqlite3"
+    shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def sqlite_record(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Record]:
+    """The SQLite record that tests use one after the other: statements are compiled once, nothing waits for the disk."""
+    path = tmp_path_factory.mktemp("record") / "vesselq.sqlite3"
+    shutil.copyfile(sqlite_template, path)
+    record = Record(f"sqlite:///{path}", process="test/0")
+    event.listen(record.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+    yield record
+    record.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_record(postgresql_server: PostgresqlServer) -> Iterator[Record]:
+    """The PostgreSQL record that tests use one after the other."""
+    record = Record(postgresql_server.create_database("record", template=_TEMPLATE), process="test/0")
+    yield record
+    record.close()
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """A migrated, empty record."""
+    name = "postgresql_record" if _wants_postgresql(request) else "sqlite_record"
+    record: Record = request.getfixturevalue(name)
+    record.process, record.user = "test/0", ""
+    with record.engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            if table.name != "installation":
+                connection.execute(table.delete())
+    return record
