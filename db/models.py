@@ -44,8 +44,12 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def storable(text: str, length: int | None = None) -> str:
-    """Text that every database takes: what cannot be printed (PostgreSQL refuses NUL) becomes ``?``; cut to length."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text[:length])
+    """Text that every database takes: what cannot be printed becomes ``?`` (PostgreSQL refuses NUL).
+
+    With ``length`` it is a name: one line, cut to that length.
+    """
+    spaces = "\n\t" if length is None else ""
+    return "".join(letter if letter.isprintable() or letter in spaces else "?" for letter in text[:length])
 
 
 class Words(TypeDecorator[str]):

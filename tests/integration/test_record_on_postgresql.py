@@ -16,5 +16,4 @@ for _path in sorted(_UNIT_TESTS.glob("test_record_*.py")):
     _specification.loader.exec_module(_module)
     for _name, _thing in vars(_module).items():
         if _name.startswith("test_"):
-            assert _name not in globals(), f"{_name} is the name of two tests"
-            globals()[_name] = _thing
+            globals()[f"{_path.stem}_{_name.removeprefix('test_')}"] = _thing

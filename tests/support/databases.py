@@ -81,6 +81,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def empty_record(database_url: str) -> Iterator[Record]:
+    """A record without tables."""
+    record = Record(database_url, process="test/0")
+    yield record
+    record.close()
+
+
+@pytest.fixture
 def record_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of a migrated, empty record."""
     if _wants_postgresql(request):
@@ -93,7 +101,7 @@ def record_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def sqlite_record(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Record]:
-    """The SQLite record that tests use one after the other: statements are compiled once, nothing waits for the disk."""
+    """The SQLite record that tests use one after the other: statements are compiled once, no waits for the disk."""
     path = tmp_path_factory.mktemp("record") / "vesselq.sqlite3"
     shutil.copyfile(sqlite_template, path)
     record = Record(f"sqlite:///{path}", process="test/0")

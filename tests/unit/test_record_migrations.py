@@ -1,0 +1,92 @@
+"""Schema and site key: made once, whoever comes first."""
+
+import multiprocessing
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from db import migrate
+from db.models import Base
+from db.session import Record
+from dicom_core.errors import ConfigurationError
+
+
+def test_upgrade_makes_the_tables_and_the_site_key_once(empty_record):
+    """A second upgrade changes nothing: the site key, on which all UIDs depend, stays."""
+    migrate.upgrade(empty_record)
+    key = migrate.site_key(empty_record)
+    assert len(key) == 64
+    int(key, 16)
+    migrate.upgrade(empty_record)
+    assert migrate.site_key(empty_record) == key
+    assert set(inspect(empty_record.engine).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+    migrate.require_current(empty_record)
+
+
+def test_the_migrated_schema_is_that_of_the_models(empty_record):
+    """Alembic finds nothing to add to a migrated database."""
+    migrate.upgrade(empty_record)
+    with empty_record.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_every_name_fits_postgresql():
+    """Names of tables, columns, indices and constraints have at most 63 characters."""
+    names = []
+    for table in Base.metadata.tables.values():
+        names += [table.name, *(column.name for column in table.columns)]
+        names += [str(thing.name) for thing in (*table.indexes, *table.constraints)]
+    assert [name for name in names if len(name) > 63] == []
+
+
+def test_an_empty_database_is_told_what_to_do(empty_record):
+    """Neither schema nor key: the sentence names the command."""
+    with pytest.raises(ConfigurationError, match="vesselq db upgrade"):
+        migrate.require_current(empty_record)
+    assert migrate.current_revision(empty_record) == ""
+
+
+def test_a_database_of_another_release_is_refused(empty_record):
+    """A process does not start on a schema it does not know."""
+    migrate.upgrade(empty_record)
+    with empty_record.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="has schema 9999, this release needs 0"):
+        migrate.require_current(empty_record)
+
+
+def _upgrade_in_a_process(
+    url: str, start: "multiprocessing.synchronize.Barrier", keys: "multiprocessing.Queue"
+) -> None:
+    record = Record(url, process="test")
+    start.wait(60)
+    migrate.upgrade(record)
+    keys.put(migrate.site_key(record))
+    record.close()
+
+
+def test_two_processes_upgrade_at_once(empty_record, database_url):
+    """Both succeed, and both see one site key."""
+    context = multiprocessing.get_context("fork")
+    start, keys = context.Barrier(2), context.Queue()
+    empty_record.engine.dispose()
+    workers = [context.Process(target=_upgrade_in_a_process, args=(database_url, start, keys)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    found = {keys.get(timeout=60) for _ in workers}
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert found == {migrate.site_key(empty_record)}
+
+
+def test_two_installations_have_two_site_keys(empty_record, tmp_path):
+    """The key is drawn, not derived."""
+    migrate.upgrade(empty_record)
+    other = Record(f"sqlite:///{tmp_path / 'other.sqlite3'}", process="test")
+    migrate.upgrade(other)
+    assert migrate.site_key(other) != migrate.site_key(empty_record)
+    other.close()
