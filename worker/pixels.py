@@ -65,7 +65,7 @@ class _FrameTask:
                 values, is_ybr = encoded_frame(self.stored, self.layout)
             else:
                 values = native_frame(self.stored, self.layout, self.keyword)
-                is_ybr = self.layout.photometric_interpretation.startswith("YBR")
+                is_ybr = self.layout.is_ybr
             if self.grey_scale is not None:
                 self.grey_scale.apply(values, self.out)
             elif self.palette is not None:

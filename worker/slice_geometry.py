@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from dicom_core.errors import DamagedSourceError
 
 ORIENTATION_TOLERANCE = 1e-4
-"""Scanners write direction cosines with rounding noise up to 1e-5, two real orientations differ by more than 1e-3."""
+"""Scanners write direction cosines with rounding noise up to 1e-5, two real orientations differ by more than 1e-3. Also
+for pixel spacing in millimetres: over 1000 pixels this is a tenth of a millimetre."""
 POSITION_TOLERANCE_MM = 1e-2
 """Below a tenth of the thinnest slices made, above the rounding of positions (DS holds 16 characters)."""
 GAP_FACTOR = 1.5
@@ -19,6 +20,8 @@ GAP_FACTOR = 1.5
 TILT_TOLERANCE = 0.01
 """Half a degree; gantries tilt by whole degrees, rounding of positions stays far below."""
 
+OTHER_ORIENTATION = "another orientation than most slices"
+OTHER_GRID = "another size, pixel spacing, colour or frame of reference than most slices"
 OTHER_PHASE = "another phase at the place of a used slice"
 """Why a plane is left out whose place is taken."""
 
@@ -30,12 +33,14 @@ class Plane:
     Attributes:
         orientation: ImageOrientationPatient, six direction cosines: along a row, then along a column.
         position: ImagePositionPatient in millimetres.
+        pixel_spacing: PixelSpacing in millimetres, empty where unknown.
         family: Planes with different values never form one volume (matrix size, frame of reference, ...).
         phases: Values that may tell apart volumes at the same place (time, echo, ...), best first; None is unknown.
     """
 
     orientation: tuple[float, ...]
     position: tuple[float, ...]
+    pixel_spacing: tuple[float, ...] = ()
     family: Hashable = None
     phases: tuple[Hashable, ...] = ()
 
@@ -65,7 +70,7 @@ def slice_normal(orientation: Sequence[float]) -> NDArray[np.float64]:
     """
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     # 1e-2: far above the rounding of four decimals, far below any meaningful oblique angle.
-    if abs(row @ row - 1) > 1e-2 or abs(column @ column - 1) > 1e-2 or not abs(row @ column) < 1e-2:
+    if max(abs(row @ row - 1), abs(column @ column - 1), abs(row @ column)) > 1e-2:
         raise DamagedSourceError("ImageOrientationPatient is not two perpendicular unit vectors")
     normal: NDArray[np.float64] = np.cross(row, column)
     return normal / np.linalg.norm(normal)
@@ -97,10 +102,8 @@ def arrange(planes: Sequence[Plane]) -> Volume:
     chosen = _largest_parallel_set(planes)
     volume = Volume([], planes[chosen[0]].orientation)
     for index in set(range(len(planes))) - set(chosen):
-        same_size = planes[index].family == planes[chosen[0]].family
-        volume.left_out[index] = (
-            "another orientation than most slices" if same_size else "another size or frame of reference than most"
-        )
+        turned = not _parallel(planes[index], planes[chosen[0]])
+        volume.left_out[index] = OTHER_ORIENTATION if turned else OTHER_GRID
     positions = dict(enumerate(positions_along_normal(planes, volume.orientation)))
     phase = _one_phase(chosen, planes, positions)
     for index in set(chosen) - set(phase):
@@ -114,8 +117,7 @@ def _largest_parallel_set(planes: Sequence[Plane]) -> list[int]:
     sets: list[list[int]] = []
     for index, plane in enumerate(planes):
         for members in sets:
-            first = planes[members[0]]
-            if first.family == plane.family and _parallel(first.orientation, plane.orientation):
+            if _belong_together(planes[members[0]], plane):
                 members.append(index)
                 break
         else:
@@ -123,8 +125,16 @@ def _largest_parallel_set(planes: Sequence[Plane]) -> list[int]:
     return max(sets, key=len)
 
 
-def _parallel(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in zip(one, other, strict=True))
+def _belong_together(one: Plane, other: Plane) -> bool:
+    return one.family == other.family and _parallel(one, other) and _close(one.pixel_spacing, other.pixel_spacing)
+
+
+def _parallel(one: Plane, other: Plane) -> bool:
+    return _close(one.orientation, other.orientation)
+
+
+def _close(one: Sequence[float], other: Sequence[float]) -> bool:
+    return len(one) == len(other) and all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in zip(one, other, strict=True))
 
 
 def _one_phase(chosen: Sequence[int], planes: Sequence[Plane], positions: dict[int, float]) -> list[int]:

@@ -1,11 +1,13 @@
 """Headers of the files of one series: read up to the pixel data, checked for what every later step relies on."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
@@ -13,12 +15,13 @@ from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
 from dicom_core.identifiers import is_uid
 from worker.source_damage import damage_named, pydicom_silenced
 
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 _NECESSARY_UIDS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SourceHeader:
-    """One instance without its pixel data.
+    """One instance without its pixel data; equal only to itself.
 
     Attributes:
         dataset: Everything before the pixel data, with ``file_meta``.
@@ -58,7 +61,7 @@ class SourceHeader:
         """The attribute's ``count`` numbers, None where it is absent or empty.
 
         Raises:
-            DamagedSourceError: There are more or fewer values than ``count``.
+            DamagedSourceError: There are more or fewer values than ``count``, or one is not finite.
         """
         return numbers(self.dataset, keyword, count)
 
@@ -67,14 +70,14 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
     """The ``count`` numbers of one attribute, None where it is absent or empty.
 
     Raises:
-        DamagedSourceError: There are more or fewer values than ``count``.
+        DamagedSourceError: There are more or fewer values than ``count``, or one is not finite.
     """
     value = dataset.get(keyword)
     if value is None or value == "":
         return None
     values = tuple(float(number) for number in ([value] if isinstance(value, (int, float)) else value))
-    if len(values) not in (0, count):
-        raise DamagedSourceError(f"{keyword} has {len(values)} values instead of {count}")
+    if len(values) not in (0, count) or not all(math.isfinite(number) for number in values):
+        raise DamagedSourceError(f"{keyword} does not hold {count} finite numbers")
     return values or None
 
 
@@ -87,27 +90,22 @@ def read_headers(paths: Sequence[Path]) -> list[SourceHeader]:
     headers = []
     with pydicom_silenced():
         for number, path in enumerate(paths, 1):
-            with damage_named(_name(path, f"File {number} of {len(paths)}")):
-                headers.append(_read_header(path))
+            name = f"File {number} of {len(paths)}"
+            with damage_named(name):
+                file_meta = read_file_meta_info(path)
+                uid = str(file_meta.get("MediaStorageSOPInstanceUID") or "")
+            with damage_named(f"Instance {uid}" if is_uid(uid) else name):
+                headers.append(_read_header(path, file_meta))
     return headers
 
 
-def _name(path: Path, fallback: str) -> str:
-    """The instance as the file meta information calls it, so that even an unreadable data set has a name."""
-    try:
-        uid = str(read_file_meta_info(path).MediaStorageSOPInstanceUID)
-    except Exception:  # noqa: BLE001 - damaged file meta information; the caller finds out what is wrong
-        return fallback
-    return f"Instance {uid}" if is_uid(uid) else fallback
-
-
-def _read_header(path: Path) -> SourceHeader:
+def _read_header(path: Path, file_meta: FileMetaDataset) -> SourceHeader:
     # Looked at before anything else is read: pydicom inflates a deflated data set as a whole, and one megabyte of it
     # can hold gigabytes.
-    transfer_syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+    if file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         raise UnsupportedSourceError("the deflated transfer syntax is not taken; send it uncompressed or as JPEG 2000")
     dataset = dcmread(path, stop_before_pixels=True)
+    _check_last_element(dataset)
     for keyword in _NECESSARY_UIDS:
         if not is_uid(str(dataset.get(keyword) or "")):
             raise DamagedSourceError(f"{keyword} is missing or is no valid UID; repair the object at its source")
@@ -116,6 +114,17 @@ def _read_header(path: Path) -> SourceHeader:
     header = SourceHeader(dataset, path, rows, columns, 1 if number_of_frames in (None, "") else int(number_of_frames))
     _check_number_of_frames(header)
     return header
+
+
+def _check_last_element(dataset: Dataset) -> None:
+    """Refuse a file that ends in the middle of a value: pydicom would take the first part for the whole."""
+    last = dataset.get_item(max(dataset.keys())) if len(dataset) else None
+    if (
+        isinstance(last, RawDataElement)
+        and last.value is not None
+        and len(last.value) < last.length < _UNDEFINED_LENGTH
+    ):
+        raise DamagedSourceError("the file ends in the middle of its header; send it again")
 
 
 def _check_number_of_frames(header: SourceHeader) -> None:

@@ -77,6 +77,8 @@ def _images(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceHe
         sop_class = header.sop_class
         if sop_class in _NO_SOURCE:
             reason = f"{_NO_SOURCE[sop_class]}, which is no source image"
+        elif (not header.rows or not header.columns) and "Image Storage" in sop_class.name:
+            raise DamagedSourceError(f"{header.name}: the image has no Rows and Columns; send it again")
         elif not header.rows or not header.columns:
             reason = "an object without pixels"
         else:
@@ -236,7 +238,7 @@ def _slice_plane(header: SourceHeader) -> Plane:
         raise DamagedSourceError("this slice has no place among the others (position, orientation, frame of reference)")
     family = (header.rows, header.columns, header.text("FrameOfReferenceUID"), header.text("PhotometricInterpretation"))
     phases: list[Hashable] = [header.text(keyword) for keyword in _SLICE_PHASES]
-    return Plane(orientation, position, family, tuple(phases))
+    return Plane(orientation, position, header.numbers("PixelSpacing", 2) or (), family, tuple(phases))
 
 
 def _snap_orientation(headers: Sequence[SourceHeader], volume: Volume) -> None:

@@ -4,6 +4,7 @@ imagecodecs releases the interpreter lock, so that frames decode in parallel thr
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import imagecodecs
 import numpy as np
@@ -39,6 +40,8 @@ def encoded_frame(frame: bytes, layout: PixelLayout) -> Decoded:
     expected = (layout.rows, layout.columns) if layout.samples_per_pixel == 1 else (layout.rows, layout.columns, 3)
     if values.shape != expected:
         raise DamagedSourceError("the decoded frame has another size than the header says")
+    if values.dtype.itemsize * 8 > max(8, layout.bits_allocated):
+        raise DamagedSourceError("the encoded samples are deeper than BitsAllocated says")
     return values, is_ybr
 
 
@@ -50,10 +53,6 @@ def _check_size(stream: Codestream, layout: PixelLayout) -> None:
         )
     if stream.samples != layout.samples_per_pixel:
         raise DamagedSourceError(f"the encoded stream has {stream.samples} samples, not {layout.samples_per_pixel}")
-
-
-def _header_says_ybr(layout: PixelLayout) -> bool:
-    return layout.photometric_interpretation.startswith("YBR_FULL")
 
 
 def _with_sign(values: StoredValues, layout: PixelLayout) -> StoredValues:
@@ -71,28 +70,30 @@ def _jpeg(frame: bytes, layout: PixelLayout) -> Decoded:
     _check_size(stream, layout)
     if stream.samples == 1:
         return _with_sign(imagecodecs.jpeg8_decode(frame), layout), False
-    is_ybr = _header_says_ybr(layout) if stream.is_ybr is None else stream.is_ybr
+    is_ybr = layout.is_ybr if stream.is_ybr is None else stream.is_ybr
     space = "YCBCR" if is_ybr else "RGB"
     return imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space), is_ybr
 
 
 def _jpeg_ls(frame: bytes, layout: PixelLayout) -> Decoded:
     _check_size(jpeg_codestream(frame), layout)
-    return _with_sign(imagecodecs.jpegls_decode(frame), layout), _header_says_ybr(layout)
+    return _with_sign(imagecodecs.jpegls_decode(frame), layout), layout.is_ybr
 
 
 def _jpeg_2000(frame: bytes, layout: PixelLayout) -> Decoded:
-    stream = jpeg2000_codestream(frame)
-    _check_size(stream, layout)
-    values = imagecodecs.jpeg2k_decode(frame[stream.start :], numthreads=1)
-    return _with_sign(values, layout), _header_says_ybr(layout) if stream.is_ybr is None else stream.is_ybr
+    return _wavelet(frame, layout, partial(imagecodecs.jpeg2k_decode, numthreads=1))
 
 
-def _htj2k(frame: bytes, layout: PixelLayout) -> Decoded:
+def _high_throughput_jpeg_2000(frame: bytes, layout: PixelLayout) -> Decoded:
+    # Not imagecodecs.htj2k_decode, which is twice as fast but returns damaged streams as pictures without an error.
+    return _wavelet(frame, layout, openjpeg.decode)
+
+
+def _wavelet(frame: bytes, layout: PixelLayout, decoder: Callable[[bytes], StoredValues]) -> Decoded:
     stream = jpeg2000_codestream(frame)
     _check_size(stream, layout)
-    values = openjpeg.decode(frame[stream.start :])
-    return _with_sign(values, layout), _header_says_ybr(layout) if stream.is_ybr is None else stream.is_ybr
+    values = decoder(frame[stream.start :])
+    return _with_sign(values, layout), layout.is_ybr if stream.is_ybr is None else stream.is_ybr
 
 
 def _rle(frame: bytes, layout: PixelLayout) -> Decoded:
@@ -110,7 +111,7 @@ def _rle(frame: bytes, layout: PixelLayout) -> Decoded:
         raise DamagedSourceError("the RLE stream is too short for the size that the header says")
     cells = layout.value_of_cells(np.frombuffer(decoded, f"u{cell}"))
     values = cells.reshape(layout.samples_per_pixel, layout.rows, layout.columns)
-    return values[0] if layout.samples_per_pixel == 1 else np.moveaxis(values, 0, -1), _header_says_ybr(layout)
+    return values[0] if layout.samples_per_pixel == 1 else np.moveaxis(values, 0, -1), layout.is_ybr
 
 
 _DECODERS: dict[str, Callable[[bytes, PixelLayout], Decoded]] = {
@@ -118,8 +119,8 @@ _DECODERS: dict[str, Callable[[bytes, PixelLayout], Decoded]] = {
     **dict.fromkeys(uid.JPEGLSTransferSyntaxes, _jpeg_ls),
     uid.JPEG2000Lossless: _jpeg_2000,
     uid.JPEG2000: _jpeg_2000,
-    uid.HTJ2KLossless: _htj2k,
-    uid.HTJ2KLosslessRPCL: _htj2k,
-    uid.HTJ2K: _htj2k,
+    uid.HTJ2KLossless: _high_throughput_jpeg_2000,
+    uid.HTJ2KLosslessRPCL: _high_throughput_jpeg_2000,
+    uid.HTJ2K: _high_throughput_jpeg_2000,
     uid.RLELossless: _rle,
 }

@@ -12,6 +12,7 @@ from dicom_core.errors import DamagedSourceError
 _START_OF_FRAME = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _APP0, _APP14, _START_OF_SCAN = 0xE0, 0xEE, 0xDA
+_END_OF_IMAGE = b"\xff\xd9"
 _J2K_START, _J2K_CODING_STYLE, _J2K_START_OF_TILE = b"\xff\x4f\xff\x51", 0xFF52, 0xFF90
 
 
@@ -38,7 +39,7 @@ def jpeg_codestream(frame: bytes) -> Codestream:
     """Read a JPEG or JPEG-LS header up to the start of frame.
 
     Raises:
-        DamagedSourceError: The bytes are no such header.
+        DamagedSourceError: The bytes are no such header, or the stream has no end.
     """
     if frame[:2] != b"\xff\xd8":
         raise DamagedSourceError("the pixel data is no JPEG stream")
@@ -53,6 +54,9 @@ def jpeg_codestream(frame: bytes) -> Codestream:
             continue
         segment = frame[place + 4 : place + 2 + int.from_bytes(frame[place + 2 : place + 4], "big")]
         if marker in _START_OF_FRAME:
+            if frame.rfind(_END_OF_IMAGE) < place:
+                # libjpeg would fill the rest with grey, and CharLS takes half a minute to find out.
+                raise DamagedSourceError("the JPEG stream ends early; send it again")
             return _start_of_frame(segment, says_ybr)
         if marker == _START_OF_SCAN:
             break

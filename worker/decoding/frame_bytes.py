@@ -80,9 +80,15 @@ def _native_frames(path: Path, element: RawDataElement, layout: PixelLayout) -> 
     if layout.photometric_interpretation == "YBR_FULL_422" and available * 8 < bits * layout.number_of_frames:
         bits = bits * 2 // 3  # two pixels share their colour: Y Y B R (PS3.3 C.7.6.3.1.2)
     needed = (bits * layout.number_of_frames + 7) // 8
+    # Bytes in words of 16 bits arrive swapped (PS3.5 A.3, 8.1.1).
+    in_words = element.VR == "OW" and layout.bits_allocated <= 8 and not layout.transfer_syntax.is_little_endian
+    if in_words:
+        needed += needed % 2
     if available < needed:
         raise DamagedSourceError(f"the pixel data holds {max(available, 0)} of {needed} bytes; send it again")
-    stored = np.memmap(path, np.uint8, "r", offset=element.value_tell, shape=(needed,))
+    stored: NDArray[np.uint8] = np.memmap(path, np.uint8, "r", offset=element.value_tell, shape=(needed,))
+    if in_words:
+        stored = stored.reshape(-1, 2)[:, ::-1].reshape(-1)
     for number in range(layout.number_of_frames):
         first_bit = number * bits
         frame = stored[first_bit // 8 : (first_bit + bits + 7) // 8]

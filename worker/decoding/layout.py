@@ -54,6 +54,11 @@ class PixelLayout:
         return self.samples_per_pixel == 3 or self.photometric_interpretation == "PALETTE COLOR"
 
     @property
+    def is_ybr(self) -> bool:
+        """Whether stored samples are luminance and colour differences that no codec turns into RGB."""
+        return self.photometric_interpretation.startswith("YBR_FULL")
+
+    @property
     def decoded_bytes(self) -> int:
         """Memory that all frames take when decoded: RGB, or float32, or the stored cells where these are larger."""
         cell = max(self.bits_allocated // 8 * self.samples_per_pixel, 3 if self.is_colour else 4)
