@@ -1,0 +1,157 @@
+"""Measures a segmenter on images with known vessels: ``python -m training.score --manifest FILE --root DIR``."""
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+
+from dicom_core.errors import ConfigurationError, VesselqError
+from training.manifest import Case, Manifest, read_manifest
+from training.measures import Agreement, Summary, agreement, summarise
+from worker.segmenters import registry
+from worker.segmenters.interface import Prompt, Segmenter
+
+_TITLES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "centreline_dice": "centre-line\nDice",
+}
+_TILE = 256
+"""Side of a picture on the contact sheet in pixels."""
+_WORST = 8
+"""Cases on the contact sheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One case and how the segmenter did on it."""
+
+    case: Case
+    agreement: Agreement
+
+
+def score(cases: Sequence[Case], segmenter: Segmenter, progress: Progress | None = None) -> tuple[Scored, ...]:
+    """Segment each case and compare the union of all classes with the truth."""
+    bar = progress.add_task("scoring", total=len(cases)) if progress else None
+    scored = []
+    for case in cases:
+        mask = _mask_of(case, segmenter)
+        scored.append(Scored(case, agreement(mask, case.truth(mask.shape), case.inside(mask.shape))))
+        if progress and bar is not None:
+            progress.advance(bar)
+    return tuple(scored)
+
+
+def summaries(scored: Sequence[Scored]) -> dict[str, tuple[int, Mapping[str, Summary]]]:
+    """Return number of images and summary of each measure, by data set."""
+    by_dataset: dict[str, list[Agreement]] = defaultdict(list)
+    for one in scored:
+        by_dataset[one.case.dataset].append(one.agreement)
+    return {name: (len(agreements), summarise(agreements)) for name, agreements in by_dataset.items()}
+
+
+def as_json(scored: Sequence[Scored], skipped: int) -> str:
+    """Return one line: means under the measure's name, bounds of the 95 % interval under ``NAME_interval``."""
+    datasets = {}
+    for name, (count, measures) in summaries(scored).items():
+        entry: dict[str, int | float | list[float]] = {"n": count}
+        for measure, summary in measures.items():
+            entry[measure] = round(summary.mean, 5)
+            entry[f"{measure}_interval"] = [round(summary.low, 5), round(summary.high, 5)]
+        datasets[name] = entry
+    return json.dumps({"datasets": datasets, "skipped": skipped})
+
+
+def contact_sheet(scored: Sequence[Scored], segmenter: Segmenter) -> Image.Image:
+    """Draw the worst cases by Dice, one a row: image, truth, mask."""
+    worst = sorted(scored, key=lambda one: one.agreement.dice)[:_WORST]
+    sheet = Image.new("RGB", (3 * _TILE, max(1, len(worst)) * _TILE))
+    for row, one in enumerate(worst):
+        mask = _mask_of(one.case, segmenter)
+        with Image.open(one.case.image) as picture:
+            tiles = [picture.convert("RGB"), _drawn(one.case.truth(mask.shape)), _drawn(mask)]
+        for column, tile in enumerate(tiles):
+            sheet.paste(tile.resize((_TILE, _TILE)), (column * _TILE, row * _TILE))
+    return sheet
+
+
+def main(
+    manifest: Annotated[Path, typer.Option(help="JSON list of images and masks.")],
+    root: Annotated[Path, typer.Option(help="Folder that the manifest's paths start from.")],
+    dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split: train or val.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many images of each data set.")] = None,
+    segmenter: Annotated[str, typer.Option(help="Name of the segmenter.")] = "ridge",
+    device: Annotated[str, typer.Option(help="Where it computes.")] = "cpu",
+    sheet: Annotated[Path | None, typer.Option("--contact-sheet", help="PNG of the worst cases.")] = None,
+    machine: Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")] = False,
+) -> None:
+    """Measure a segmenter on images with known vessels."""
+    notes = Console(stderr=True)
+    try:
+        listed = read_manifest(manifest, root, dataset=dataset, split=split)
+        cases = _limited(listed, limit)
+        loaded = registry.load(segmenter, {}, device)
+        with Progress(
+            *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notes
+        ) as progress:
+            scored = score(cases, loaded, progress)
+        Console().print(_table(scored, segmenter))
+        notes.print(f"{listed.skipped} entries without a mask or of another kind of file were skipped")
+        if sheet is not None:
+            contact_sheet(scored, loaded).save(sheet)
+    except VesselqError as error:
+        notes.print(str(error), style="red", markup=False)
+        raise typer.Exit(error.exit_code) from error
+    if machine:
+        sys.stdout.write(as_json(scored, listed.skipped) + "\n")
+
+
+def _limited(manifest: Manifest, limit: int | None) -> tuple[Case, ...]:
+    if not manifest.cases:
+        raise ConfigurationError("The manifest holds no image that can be scored; check --dataset and --split")
+    taken: dict[str, int] = defaultdict(int)
+    cases = []
+    for case in manifest.cases:
+        taken[case.dataset] += 1
+        if limit is None or taken[case.dataset] <= limit:
+            cases.append(case)
+    return tuple(cases)
+
+
+def _mask_of(case: Case, segmenter: Segmenter) -> NDArray[np.bool_]:
+    result = segmenter.segment(case.stack(), Prompt(), lambda _share: None)
+    return np.asarray(result.mask[:, 0].any(axis=0))
+
+
+def _drawn(mask: NDArray[np.bool_]) -> Image.Image:
+    return Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
+
+
+def _table(scored: Sequence[Scored], segmenter: str) -> Table:
+    table = Table(title=f"Segmenter {segmenter}: mean and 95 % interval")
+    table.add_column("data set")
+    table.add_column("images", justify="right")
+    for title in _TITLES.values():
+        table.add_column(title, justify="right")
+    for name, (count, measures) in summaries(scored).items():
+        cells = [f"{s.mean:.3f}\n{s.low:.3f}-{s.high:.3f}" for s in (measures[key] for key in _TITLES)]
+        table.add_row(name, str(count), *cells)
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)
