@@ -1,0 +1,313 @@
+"""Random interleavings of everything that can happen to studies, jobs and deliveries never break the invariants.
+
+The machine plays listener, dispatcher, workers that may vanish, destinations that may refuse, an operator who cancels
+and retries, and a clock that jumps. Its model knows who holds which claim; the audit log must tell every change of a
+state, once. At the end of each play all hands work until nothing is due, and everything must have come to an end.
+"""
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from record_story import association, instance, kept, listener, requests
+from sqlalchemy import select
+
+from db import audit, deliveries, jobs, processes, register, retention, studies
+from db.models import AuditEvent, DeliveryRow, JobRow, Study
+from db.session import Record
+from dicom_core.errors import ConflictError, LeaseLostError
+from dicom_core.job import FINISHED, TRANSITIONS, Delivery, DeliveryState, Job, JobState
+from dicom_core.study import AssociationOutcome, StudyState
+
+LEASE, GIVE_UP, ATTEMPTS, PAUSE = 60.0, 72.0, 3, 5.0
+UNDER_WAY = {DeliveryState.WAITING, DeliveryState.SENDING}
+ACTIVE = {JobState.QUEUED, JobState.RUNNING, JobState.SEG_READY}
+numbers = st.integers(0, 9)
+
+
+class Interleavings(RuleBasedStateMachine):
+    """One study of two series, two destinations."""
+
+    record: Record
+    clock: "Clock"  # noqa: F821  of tests/support/databases.py
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.record.engine.begin() as connection:
+            for table in reversed(audit.AuditEvent.metadata.sorted_tables):
+                if table.name != "installation":
+                    connection.execute(table.delete())
+        self.listener = listener(self.record)
+        self.open = association(self.listener)
+        self.claims: list[Job] = []
+        self.holds: dict[str, int] = {}
+        self.sends: list[Delivery] = []
+        self.carries: dict[str, int] = {}
+        self.told: dict[str, JobState] = {}
+        self.read_up_to = 0
+        self.built: dict[str, str] = {}
+
+    @initialize()
+    def first_instance(self) -> None:
+        """There is always a study."""
+        self.receive(1, 1, other_content=False)
+
+    # the listener
+
+    @rule(series=st.integers(1, 2), number=st.integers(1, 3), other_content=st.booleans())
+    def receive(self, series: int, number: int, other_content: bool) -> None:
+        """An instance comes: new, again, with other bytes, late."""
+        register.record_instances(
+            self.record, [instance(self.open, number, series=series, content="other" if other_content else "")]
+        )
+
+    @rule(released=st.booleans())
+    def end_association(self, released: bool) -> None:
+        """The association ends, another one is opened."""
+        register.close_association(
+            self.record, self.open, AssociationOutcome.RELEASED if released else AssociationOutcome.ABORTED
+        )
+        self.open = association(self.listener)
+
+    @rule(number=st.integers(1, 3))
+    def lose_file(self, number: int) -> None:
+        """A file of the spool is found missing."""
+        register.mark_missing(self.record, instance(self.open, number).sop_instance_uid, "gone")
+
+    # the dispatcher
+
+    @rule(skip=st.integers(0, 5))
+    def complete(self, skip: int) -> None:
+        """Quiet studies become jobs; now and then no rule wants them."""
+        for quiet in studies.quiet_studies(self.record, 0):
+            wanted = requests(quiet, destinations=("pacs", "archive"), skip="no rule" if skip == 0 else "")
+            for job in studies.complete(self.record, quiet, wanted):
+                self._replaced(job)
+
+    def _replaced(self, new: Job) -> None:
+        for claim in self.claims:
+            if claim.series_instance_uid == new.series_instance_uid:
+                self.holds.pop(claim.job_id, None)
+
+    @rule()
+    def reap(self) -> None:
+        """Work is taken from the silent; whoever is not expired keeps it."""
+        with self.record.reading() as session:
+            now = self.record.now()
+            silent_jobs = session.scalars(
+                select(JobRow.job_id).where(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < now)
+            ).all()
+            silent_sends = session.scalars(
+                select(DeliveryRow.delivery_id).where(
+                    DeliveryRow.state == DeliveryState.SENDING, DeliveryRow.lease_expires_at < now
+                )
+            ).all()
+        assert jobs.reap_expired(self.record, ATTEMPTS, PAUSE) >= len(silent_jobs)
+        assert deliveries.reap_expired(self.record, GIVE_UP) >= len(silent_sends)
+        for job_id in silent_jobs:
+            self.holds.pop(job_id, None)
+        for delivery_id in silent_sends:
+            self.carries.pop(delivery_id, None)
+
+    @rule()
+    def purge(self) -> None:
+        """Six weeks later what is over loses its sources."""
+        self.clock.advance(42 * 86400)
+        self.reap()
+        for study in retention.purge_sources(self.record, 30):
+            retention.remove_purged(self.record, study, lambda _: None)
+
+    @rule(seconds=st.sampled_from([1, 6, 31, 61, 1000, -5]))
+    def wait(self, seconds: int) -> None:
+        """Time goes on, or the clock is set back a little."""
+        self.clock.advance(seconds)
+        processes.beat(self.record, self.listener)
+
+    # workers; a worker that vanishes is a claim that nobody uses again
+
+    @rule()
+    def claim(self) -> None:
+        """A worker takes a job that nobody holds."""
+        job = jobs.claim(self.record, "worker", LEASE)
+        if job is not None:
+            assert job.job_id not in self.holds
+            self.claims.append(job)
+            self.holds[job.job_id] = job.fence
+
+    @rule(which=numbers, what=st.sampled_from(["beat", "keep", "nothing", "fail", "fail for good", "hand back"]))
+    def work(self, which: int, what: str) -> None:
+        """Somebody who holds or once held a job does something: refused exactly when the claim is old."""
+        if not self.claims:
+            return
+        job = self.claims[which % len(self.claims)]
+        held = self.holds.get(job.job_id) == job.fence
+        try:
+            self._do(job, what)
+        except LeaseLostError:
+            assert not held, f"{what} of a claim that stands was refused"
+            return
+        assert held, f"{what} of an old claim was not refused"
+        if what != "beat":
+            del self.holds[job.job_id]
+
+    def _do(self, job: Job, what: str) -> None:
+        if what == "beat":
+            jobs.heartbeat(self.record, job, LEASE)
+        elif what == "keep":
+            jobs.keep_result(self.record, job, kept(job))
+        elif what == "nothing":
+            jobs.finish_without_result(self.record, job, JobState.NO_VESSEL_FOUND, "nothing found", {})
+        elif what == "hand back":
+            jobs.hand_back(self.record, job, "told to stop")
+        else:
+            jobs.fail_attempt(
+                self.record,
+                job,
+                "bad luck",
+                retryable=what == "fail",
+                maximum_attempts=ATTEMPTS,
+                retry_after_seconds=PAUSE,
+            )
+
+    @rule()
+    def claim_delivery(self) -> None:
+        """A worker takes a delivery that nobody holds."""
+        delivery = deliveries.claim(self.record, "worker", LEASE)
+        if delivery is not None:
+            assert delivery.delivery_id not in self.carries
+            self.sends.append(delivery)
+            self.carries[delivery.delivery_id] = delivery.fence
+
+    @rule(which=numbers, what=st.sampled_from(["beat", "sent", "fail", "refused", "hand back"]))
+    def send(self, which: int, what: str) -> None:
+        """The same for deliveries."""
+        if not self.sends:
+            return
+        delivery = self.sends[which % len(self.sends)]
+        held = self.carries.get(delivery.delivery_id) == delivery.fence
+        try:
+            if what == "beat":
+                deliveries.heartbeat(self.record, delivery, LEASE)
+            elif what == "sent":
+                deliveries.sent(self.record, delivery, "0x0000")
+            elif what == "hand back":
+                deliveries.hand_back(self.record, delivery)
+            else:
+                deliveries.failed(
+                    self.record, delivery, "0xA700", retryable=what == "fail", give_up_after_hours=GIVE_UP
+                )
+        except LeaseLostError:
+            assert not held, f"{what} of a delivery that is held was refused"
+            return
+        assert held, f"{what} of an old delivery was not refused"
+        if what != "beat":
+            del self.carries[delivery.delivery_id]
+
+    # the operator
+
+    @rule(which=numbers, again=st.booleans())
+    def interfere(self, which: int, again: bool) -> None:
+        """Cancel or retry any job; what its state does not allow changes nothing."""
+        known = sorted(self.told)
+        if not known:
+            return
+        job_id = known[which % len(known)]
+        try:
+            if again:
+                jobs.retry(self.record, job_id, "again")
+            else:
+                jobs.cancel(self.record, job_id, "stop")
+        except ConflictError:
+            return
+        self.holds.pop(job_id, None)
+        for delivery in self.sends:
+            if delivery.job_id == job_id:
+                self.carries.pop(delivery.delivery_id, None)
+
+    # what must always be true
+
+    @invariant()
+    def every_change_was_told_once(self) -> None:
+        """The audit rows, read in order, lead each job along allowed arrows to the state that it has."""
+        with self.record.reading() as session:
+            rows = session.scalars(
+                select(AuditEvent).where(AuditEvent.sequence > self.read_up_to).order_by(AuditEvent.sequence)
+            ).all()
+            states = dict(session.execute(select(JobRow.job_id, JobRow.state)).all())
+        for row in rows:
+            self.read_up_to = row.sequence
+            if "to" in row.detail:
+                before, after = JobState(row.detail["from"]), JobState(row.detail["to"])
+                assert self.told[row.job_id] is before
+                assert after in TRANSITIONS[before]
+                self.told[row.job_id] = after
+            elif row.event in ("job-queued", "job-skipped"):
+                assert row.job_id not in self.told
+                self.told[row.job_id] = JobState.SKIPPED if row.event == "job-skipped" else JobState.QUEUED
+        assert states == self.told
+
+    @invariant()
+    def one_current_job_a_series(self) -> None:
+        """Of one series at most one job is waiting, running or ready, and it is the newest."""
+        with self.record.reading() as session:
+            rows = session.scalars(select(JobRow).order_by(JobRow.generation)).all()
+        newest = {row.series_instance_uid: row.job_id for row in rows}
+        active = [row for row in rows if row.state in ACTIVE]
+        assert {row.job_id for row in active} <= set(newest.values())
+        for row in rows:
+            assert (row.state == JobState.RUNNING) == (row.lease_expires_at is not None)
+            assert (row.state in FINISHED) == (row.finished_at is not None)
+
+    @invariant()
+    def deliveries_fit_their_jobs(self) -> None:
+        """Nothing is under way for a finished job, something is for a job that is ready or being sent; lanes hold."""
+        with self.record.reading() as session:
+            pairs = session.execute(select(DeliveryRow, JobRow).join(JobRow, JobRow.job_id == DeliveryRow.job_id)).all()
+        lanes = [row.lane for row, _ in pairs if row.state == DeliveryState.SENDING]
+        assert len(lanes) == len(set(lanes))
+        for row, job in pairs:
+            assert self.built.setdefault(job.result_sop_instance_uid, job.result_sha256) == job.result_sha256
+            assert row.state not in UNDER_WAY or job.state in (JobState.SEG_READY, JobState.SENDING)
+        for job in {job.job_id: job for _, job in pairs}.values():
+            states = {row.state for row, other in pairs if other.job_id == job.job_id}
+            assert bool(states & UNDER_WAY) == (job.state in (JobState.SEG_READY, JobState.SENDING))
+            assert job.state not in (JobState.DONE, JobState.PURGED) or states == {DeliveryState.SENT}
+
+    def teardown(self) -> None:
+        """All hands work until nothing is due: then every study is complete, every job at an end, and the chain holds."""
+        if self.read_up_to:
+            self._come_to_an_end()
+        found = audit.verify(self.record)
+        assert found.first_bad_sequence is None, found
+
+    def _come_to_an_end(self) -> None:
+        self.end_association(released=True)
+        for _ in range(20):
+            self.clock.advance(5000)
+            self.reap()
+            self.complete(skip=1)
+            while (job := jobs.claim(self.record, "worker", LEASE)) is not None:
+                jobs.keep_result(self.record, job, kept(job))
+            while (delivery := deliveries.claim(self.record, "worker", LEASE)) is not None:
+                deliveries.sent(self.record, delivery, "0x0000")
+        self.every_change_was_told_once()
+        with self.record.reading() as session:
+            assert set(session.scalars(select(Study.state))) <= {StudyState.COMPLETE}
+        assert set(self.told.values()) <= FINISHED
+
+
+@pytest.mark.timeout(120)
+def test_random_interleavings_keep_the_invariants(record, clock):
+    """Bounded here to a few seconds; more examples have been played by hand."""
+    Interleavings.record, Interleavings.clock = record, clock
+    run_state_machine_as_test(
+        Interleavings,
+        settings=settings(
+            max_examples=12,
+            stateful_step_count=30,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
