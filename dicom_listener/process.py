@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
+from queue import SimpleQueue
 
 from db import migrate, processes, register
 from db.session import Record
@@ -15,7 +16,7 @@ from dicom_core.errors import SpoolError, VesselqError
 from dicom_core.logs import get_logger
 from dicom_core.settings import Settings
 from dicom_core.spool import Spool
-from dicom_core.study import AssociationOutcome
+from dicom_core.study import Association, AssociationOutcome
 from dicom_listener.association_policy import AssociationPolicy, allowed_peers, storage_contexts
 from dicom_listener.committer import Committer
 from dicom_listener.free_space import FreeSpace
@@ -72,15 +73,18 @@ def run(
                 batch=settings.listener.commit_batch,
                 on_failure=disk_failed,
             )
-            server = _server(settings, record, process_id, spool, committer, refusals)
+            closer = _Closer(record)
+            server = _server(settings, process_id, spool=spool, committer=committer, refusals=refusals, closer=closer)
             host, port = server.start()
             log.info("listening", host=host, port=port, ae_title=settings.listener.ae_title, peers=len(settings.peers))
             try:
                 if ready is not None:
                     ready(host, port)
-                _beat_until(stop, record, process_id, server, refusals)
+                while not stop.wait(processes.BEAT_SECONDS):
+                    _beat(record, process_id, server, refusals, closer)
             finally:
                 server.stop(0.0 if failures else GRACE_SECONDS)
+                closer.try_again()
                 refusals.flush(everything=True)
     finally:
         lock.close()
@@ -109,7 +113,13 @@ def _announced(record: Record, settings: Settings) -> Iterator[str]:
 
 
 def _server(
-    settings: Settings, record: Record, process_id: str, spool: Spool, committer: Committer, refusals: RefusalAudit
+    settings: Settings,
+    process_id: str,
+    *,
+    spool: Spool,
+    committer: Committer,
+    refusals: RefusalAudit,
+    closer: "_Closer",
 ) -> StorageServer:
     listener = settings.listener
     free_space = FreeSpace(spool.free_bytes)
@@ -127,37 +137,51 @@ def _server(
         policy=AssociationPolicy(listener, allowed_peers(settings.peers, _resolve)),
         contexts=storage_contexts(),
         intake=intake,
-        closed=partial(_association_closed, record),
+        closed=closer.closed,
     )
 
 
-def _association_closed(record: Record, opened: OpenAssociation, outcome: AssociationOutcome) -> None:
-    association = opened.association
-    log.info(
-        "association-closed",
-        association_id=association.association_id,
-        calling_ae_title=association.calling_ae_title,
-        peer_address=association.peer_address,
-        outcome=outcome.value,
-        **{name.lower(): count for name, count in sorted(opened.counts.items())},
-    )
-    if not opened.counts:
-        return  # nothing was stored: the record does not know it
-    try:
-        register.close_association(record, association, outcome)
-    except VesselqError as error:  # the dispatcher closes what a silent listener leaves open
-        log.warning("association-not-closed", association_id=association.association_id, problem=str(error))
+class _Closer:
+    """Tells the record of associations that ended; again at the next beat when it did not answer."""
 
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._left: SimpleQueue[tuple[Association, AssociationOutcome]] = SimpleQueue()
 
-def _beat_until(
-    stop: threading.Event, record: Record, process_id: str, server: StorageServer, refusals: RefusalAudit
-) -> None:
-    while not stop.wait(processes.BEAT_SECONDS):
+    def closed(self, opened: OpenAssociation, outcome: AssociationOutcome) -> None:
+        """An association is over."""
+        association = opened.association
+        log.info(
+            "association-closed",
+            association_id=association.association_id,
+            calling_ae_title=association.calling_ae_title,
+            peer_address=association.peer_address,
+            outcome=outcome.value,
+            **{name.lower(): count for name, count in sorted(opened.counts.items())},
+        )
+        if opened.counts:  # otherwise the record does not know it
+            self._close(association, outcome)
+
+    def try_again(self) -> None:
+        """Close what could not be closed before."""
+        for _ in range(self._left.qsize()):
+            self._close(*self._left.get())
+
+    def _close(self, association: Association, outcome: AssociationOutcome) -> None:
         try:
-            refusals.flush()
-            processes.beat(record, process_id, f"{server.open_associations} open associations")
+            register.close_association(self._record, association, outcome)
         except VesselqError as error:
-            log.warning("beat-failed", problem=str(error))
+            log.warning("association-not-closed", association_id=association.association_id, problem=str(error))
+            self._left.put((association, outcome))
+
+
+def _beat(record: Record, process_id: str, server: StorageServer, refusals: RefusalAudit, closer: _Closer) -> None:
+    try:
+        refusals.flush()
+        closer.try_again()
+        processes.beat(record, process_id, f"{server.open_associations} open associations")
+    except VesselqError as error:
+        log.warning("beat-failed", problem=str(error))
 
 
 @contextmanager

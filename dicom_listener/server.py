@@ -9,8 +9,7 @@ import sys
 import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Any, Protocol
 
 from pynetdicom import _config as pynetdicom_config
@@ -39,6 +38,7 @@ from dicom_listener.upper_layer import BoundedSocket, StoringAssociation
 
 _SPARE_CONNECTIONS = 8
 """Connections beyond the allowed associations: room to answer with the right rejection."""
+_ABORT_SECONDS = 1.0
 _FAILED = Rejection(2, 3, 1, "the request could not be judged")
 log = get_logger("listener.server")
 
@@ -102,7 +102,7 @@ class PynetdicomServer:
         self._closed = closed
         self._entity = _entity(settings)
         self._lock = threading.Lock()
-        self._connections: Counter[str] = Counter()
+        self._connections: dict[StoringAssociation, str] = {}
         self._admitted: dict[StoringAssociation, OpenAssociation] = {}
         self._closing = False
         self._acceptor: _Acceptor | None = None
@@ -133,16 +133,19 @@ class PynetdicomServer:
         if self._acceptor is not None:
             self._acceptor.shutdown()
             self._acceptor.server_close()
-        self._wait_until_empty(grace_seconds)
+        self._wait_until_empty(self._admitted, grace_seconds)
         with self._lock:
-            left = list(self._admitted)
-        for association in left:
+            admitted, connected = list(self._admitted), list(self._connections)
+        for association in admitted:
             association.abort(block=False)
-        self._wait_until_empty(2.0)
+        self._wait_until_empty(self._admitted, _ABORT_SECONDS)
+        for association in connected:
+            association.dul.socket.close()
+        self._wait_until_empty(self._admitted, _ABORT_SECONDS)
 
-    def _wait_until_empty(self, seconds: float) -> None:
+    def _wait_until_empty(self, associations: Sized, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while self.open_associations and time.monotonic() < deadline:
+        while len(associations) and time.monotonic() < deadline:
             time.sleep(0.02)
 
     # --- one connection -----------------------------------------------------------------------------------------------
@@ -151,9 +154,10 @@ class PynetdicomServer:
         """Whether one more socket fits; beyond this there is no answer, only the end of the connection."""
         with self._lock:
             settings = self._settings
+            of_address = sum(other == address for other in self._connections.values())
             fits = (
-                self._connections.total() < settings.maximum_associations + _SPARE_CONNECTIONS
-                and self._connections[address] < settings.maximum_associations_per_peer + _SPARE_CONNECTIONS
+                len(self._connections) < settings.maximum_associations + _SPARE_CONNECTIONS
+                and of_address < settings.maximum_associations_per_peer + _SPARE_CONNECTIONS
             )
         if not fits:
             self._note_refusal(AssociationRequest("", "", address), "closed", "too many connections are open")
@@ -178,7 +182,7 @@ class PynetdicomServer:
         association.bind(evt.EVT_REQUESTED, self._requested)
         association.bind(evt.EVT_C_ECHO, _echoed)
         with self._lock:
-            self._connections[_address(association)] += 1
+            self._connections[association] = _address(association)
         association.start()
 
     def _requested(self, event: evt.Event) -> None:
@@ -203,10 +207,10 @@ class PynetdicomServer:
 
     def _admit(self, association: StoringAssociation, request: AssociationRequest) -> Rejection | None:
         with self._lock:  # counting and admitting are one step: two requests never share the last place
-            addresses = Counter(opened.association.peer_address for opened in self._admitted.values())
+            addresses = [opened.association.peer_address for opened in self._admitted.values()]
             load = Load(
                 associations=len(self._admitted),
-                associations_of_peer=addresses[request.peer_address],
+                associations_of_peer=addresses.count(request.peer_address),
                 free_bytes=self._intake.free_bytes(),
                 closing=self._closing or self._intake.committer.failure is not None,
             )
@@ -231,10 +235,8 @@ class PynetdicomServer:
 
     def _ended(self, association: StoringAssociation) -> None:
         """The thread of an association is at its end."""
-        address = _address(association)
         with self._lock:
-            self._connections[address] -= 1
-            self._connections += Counter()  # drops addresses without connections
+            self._connections.pop(association, None)
             opened = self._admitted.pop(association, None)
         if opened is None:
             return

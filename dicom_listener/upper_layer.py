@@ -193,6 +193,7 @@ class StoringAssociation(UpperLayerAssociation):  # type: ignore[misc]  # pynetd
     def __init__(self, entity: ApplicationEntity, ended: "Callable[[StoringAssociation], None]") -> None:
         super().__init__(entity, "acceptor")
         self.dimse = StoringProvider(self)
+        self.dul.daemon = True  # a peer that says nothing must not hold up the end of the process
         self._ended = ended
 
     def run_reactor(self) -> None:
