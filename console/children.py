@@ -37,6 +37,7 @@ class Child:
         log_file: What it prints is appended here; None: it prints where this process prints.
         stop_round: Children of a lower round are told to stop earlier.
         stop_seconds: How long it may take to stop before it is killed.
+        pause_seconds: Before it is started again, the next time it dies.
         process: While it runs.
         starts: How often it was started.
     """
@@ -47,11 +48,11 @@ class Child:
     log_file: Path | None = None
     stop_round: int = 0
     stop_seconds: float = 15.0
+    pause_seconds: float = FIRST_PAUSE_SECONDS
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
-    _started_at: float = 0.0
-    _pause: float = FIRST_PAUSE_SECONDS
-    _next_start_at: float = field(default=0.0)
+    _started_at: float = field(default=0.0, repr=False)
+    _next_start_at: float = field(default=0.0, repr=False)
 
     def start(self) -> None:
         """Start it, in a session of its own: Ctrl-C of a terminal reaches the parent alone."""
@@ -77,10 +78,12 @@ class Child:
             if code is None:
                 return
             if now - self._started_at > LONG_LIFE_SECONDS:
-                self._pause = FIRST_PAUSE_SECONDS
-            log.error("child died", child=self.name, exit_code=code, starts=self.starts, pause_seconds=self._pause)
-            self.process, self._next_start_at = None, now + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+                self.pause_seconds = FIRST_PAUSE_SECONDS
+            log.error(
+                "child died", child=self.name, exit_code=code, starts=self.starts, pause_seconds=self.pause_seconds
+            )
+            self.process, self._next_start_at = None, now + self.pause_seconds
+            self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
         if now >= self._next_start_at:
             self.start()
 

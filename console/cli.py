@@ -3,9 +3,9 @@
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from console.commands import audit, configuration, doctor, imaging, jobs, services, studies
+from console.quick_help import HELP_OPTIONS, QuickHelpGroup
 from dicom_core.errors import VesselqError
 
 _EXIT_CODES = (
@@ -14,7 +14,7 @@ _EXIT_CODES = (
 )
 
 
-class _Commands(TyperGroup):
+class _Commands(QuickHelpGroup):
     """Turns the errors of vesselq into one sentence on standard error and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -35,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": list(HELP_OPTIONS)},
 )
 for room in (services, imaging, studies, jobs, audit, configuration, doctor):
     room.register(app)

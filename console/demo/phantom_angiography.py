@@ -16,7 +16,7 @@ FILLED = 0.35
 
 _DESIGN_SIZE = 512.0
 """Lengths below are in pixels of a 512 x 512 picture."""
-_CONTRAST_PER_PIXEL = 0.055
+_CONTRAST_PER_PIXEL = 0.05
 _CATHETER_PER_PIXEL = 0.05
 _QUANTA = 1500.0
 """Radiation quanta in a pixel behind nothing at all."""
@@ -33,13 +33,13 @@ _LEFT_CORONARY = Route(
             ),
             radius_ratio=0.84,
         ),
-        Route([(112, 165), (172, 226), (258, 272), (330, 345)], radius_ratio=0.62),
-        Route([(92, 250), (60, 300), (66, 372), (120, 438)], radius_ratio=0.66),
-        Route([(110, 345), (200, 340), (292, 300), (352, 255)], radius_ratio=0.6),
+        Route([(112, 165), (172, 226), (258, 272), (330, 345)], radius_ratio=0.72),
+        Route([(92, 250), (60, 300), (66, 372), (120, 438)], radius_ratio=0.7),
+        Route([(110, 345), (200, 340), (292, 300), (352, 255)], radius_ratio=0.68),
     ),
 )
 _CATHETER = [(-20, 66), (30, 82), (76, 97), (108, 118)]
-_HABIT = Habit(step=2.0, minimum_radius=1.3, interval=(26, 64), side_ratio=(0.36, 0.62), tortuosity=0.55)
+_HABIT = Habit(step=2.0, minimum_radius=1.7, interval=(70, 170), side_ratio=(0.4, 0.62), tortuosity=0.55)
 
 
 def angiography_run(
@@ -91,7 +91,7 @@ def _coronary_tree(rng: np.random.Generator) -> list[Vessel]:
     def inside(point: Points) -> bool:
         return bool(((point > 24) & (point < _DESIGN_SIZE - 24)).all())
 
-    return grow_tree(displaced(_LEFT_CORONARY), rng.uniform(6.4, 7.4), _HABIT, rng, inside)
+    return grow_tree(displaced(_LEFT_CORONARY), rng.uniform(8.4, 9.2), _HABIT, rng, inside)
 
 
 def _catheter() -> list[Vessel]:
@@ -176,9 +176,9 @@ def _collimator(shape: tuple[int, int], rng: np.random.Generator) -> Picture:
     """1 in the beam, 0 behind the blades, which leave a soft shadow at the borders."""
     row, column = np.ogrid[: shape[0], : shape[1]]
     cell = min(shape) / _DESIGN_SIZE
-    left, right, top, bottom = rng.uniform(3, 14, 4) * cell
-    beam = soft_step(np.minimum(row - top, shape[0] - 1 - bottom - row), 6 * cell)
-    return beam * soft_step(np.minimum(column - left, shape[1] - 1 - right - column), 6 * cell)
+    left, right, top, bottom = rng.uniform(6, 14, 4) * cell
+    beam = soft_step(np.minimum(row - top, shape[0] - 1 - bottom - row), 4 * cell)
+    return beam * soft_step(np.minimum(column - left, shape[1] - 1 - right - column), 4 * cell)
 
 
 def _exposed(attenuation: Picture, window: Picture, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""A generated contrast CT of the upper abdomen in the arterial phase: the aorta and its branches are bright."""
+"""A generated contrast CT of the upper abdomen early in the arterial phase: the aorta and its branches are bright."""
 
 from dataclasses import dataclass
 
@@ -49,13 +49,13 @@ _ORGANS = (
     _Organ((86, -30, 2), (38, 34, 46), 96, 5),  # its left lobe
     _Organ((86, -26, 66), (36, 36, 38), 34, 4),  # stomach and its gas
     _Organ((90, -44, 64), (24, 14, 24), -820, 2),
-    _Organ((82, 36, 98), (36, 34, 20), 118, 3),  # spleen
+    _Organ((82, 36, 98), (36, 34, 20), 108, 3),  # spleen
     _Organ((58, -16, 22), (11, 11, 44), 88, 4),  # pancreas
-    _Organ((40, 38, -68), (46, 23, 20), 168, 2),  # right kidney: cortex, medulla, pelvis
-    _Organ((40, 38, -66), (33, 13, 11), 92, 3),
+    _Organ((40, 38, -68), (46, 23, 20), 126, 2),  # right kidney: cortex, medulla, pelvis
+    _Organ((40, 38, -66), (33, 13, 11), 76, 3),
     _Organ((40, 37, -58), (18, 6, 12), -60, 2),
-    _Organ((46, 40, 72), (46, 23, 20), 172, 2),  # left kidney
-    _Organ((46, 40, 70), (33, 13, 11), 92, 3),
+    _Organ((46, 40, 72), (46, 23, 20), 128, 2),  # left kidney
+    _Organ((46, 40, 70), (33, 13, 11), 76, 3),
     _Organ((46, 39, 62), (18, 6, 12), -60, 2),
     _Organ((45, 14, -20), (400, 9, 12), 62, 1),  # inferior vena cava, not yet opacified
     _Organ((66, -8, -22), (34, 8, 7), 92, 1),  # portal vein
@@ -190,7 +190,7 @@ def _paint_spine(volume: Volume, places: list[Volume]) -> None:
         _blend(part, shape.astype(np.float32), 640.0)
         _blend(part, (shape - 1.8).astype(np.float32), 300.0)
     _blend(part, body, (780 - 690 * disc).astype(np.float32))
-    _blend(part, body - 1.6, (150 - 70 * disc).astype(np.float32))
+    _blend(part, body - 1.6, (105 - 25 * disc).astype(np.float32))
     _blend(part, (9.5 - np.hypot((back - 63) * 1.1, left)).astype(np.float32), 28.0)
 
 
@@ -207,7 +207,7 @@ def _paint_ribs(volume: Volume, shape: tuple[int, ...], spacing: NDArray[np.floa
     bone = draw_vessels(placed(ribs, offset=_offset(shape, spacing)), shape, tuple(spacing))
     depth = bone.depth * min(spacing)
     _blend(volume, depth, 720.0)
-    _blend(volume, depth - 1.6, 150.0)
+    _blend(volume, depth - 1.6, 110.0)
 
 
 def _reconstructed(volume: Volume, spacing: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.int16]:

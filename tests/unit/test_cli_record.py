@@ -1,0 +1,233 @@
+"""Commands that read and change the record: studies, jobs, retry, cancel, audit."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from console_site import ConsoleSite
+from typer.testing import CliRunner, Result
+
+from console.cli import app
+from dicom_core.job import JobState
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[ConsoleSite]:
+    site = ConsoleSite(tmp_path / "data")
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def run(site: ConsoleSite, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command on the site's data folder."""
+    monkeypatch.chdir(site.folder)
+    return lambda *arguments: CliRunner().invoke(app, [*arguments, "--data-folder", str(site.folder)])
+
+
+def answer(result: Result) -> Any:
+    """The one JSON document of a command that went well."""
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("\n") == 1
+    return json.loads(result.stdout)
+
+
+def refusal(result: Result, exit_code: int) -> str:
+    """The one sentence of a command that was refused."""
+    assert result.exit_code == exit_code, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_studies_lists_what_was_received(site: ConsoleSite, run: Run) -> None:
+    """`studies --json` gives each study with its state and the states of its jobs."""
+    site.finish(site.study("1.2.3"))
+    site.receive("1.2.4", modality="OP")
+    found = {one["study_instance_uid"]: one for one in answer(run("studies", "--json"))["studies"]}
+    assert found["1.2.3"]["job_states"] == ["DONE"]
+    assert found["1.2.3"]["state"] == "COMPLETE"
+    assert found["1.2.4"]["state"] == "RECEIVING"
+    assert found["1.2.4"]["modalities"] == ["OP"]
+    assert found["1.2.4"]["completed_at"] is None
+    assert found["1.2.4"]["last_received_at"].endswith("Z")
+
+
+def test_studies_by_state(site: ConsoleSite, run: Run) -> None:
+    """`studies --state` takes states of studies and of jobs, in any case of letters."""
+    site.fail(site.study("1.2.3"))
+    site.receive("1.2.4")
+    assert [one["study_instance_uid"] for one in answer(run("studies", "--state", "failed", "--json"))["studies"]] == [
+        "1.2.3"
+    ]
+    receiving = answer(run("studies", "--state", "RECEIVING", "--json"))["studies"]
+    assert [one["study_instance_uid"] for one in receiving] == ["1.2.4"]
+    assert "is no state" in refusal(run("studies", "--state", "sleeping"), 2)
+
+
+def test_studies_table(site: ConsoleSite, run: Run) -> None:
+    """The table for people names study, sender and state."""
+    site.receive("1.2.4", ae_title="FUNDUSCAM")
+    result = run("studies")
+    assert result.exit_code == 0
+    assert all(word in result.stdout for word in ("1.2.4", "FUNDUSCAM", "RECEIVING"))
+
+
+def test_values_from_the_wire_are_not_markup(site: ConsoleSite, run: Run) -> None:
+    """An AE title in square brackets is printed as it is, not taken for a colour of the terminal."""
+    site.receive("1.2.4", ae_title="[red]X[/red]")
+    assert "[red]X[/red]" in run("studies").stdout
+
+
+def test_study_that_never_came(run: Run) -> None:
+    """`studies --study` with an unknown UID ends with 4, with text that is no UID with 2."""
+    assert "no study 1.2.99 was received" in refusal(run("studies", "--study", "1.2.99"), 4)
+    assert "not a UID" in refusal(run("studies", "--study", "1.2.0x"), 2)
+
+
+def test_close_study(site: ConsoleSite, run: Run) -> None:
+    """`studies close` asks the dispatcher to close; a complete study refuses with 5, an unknown one with 4."""
+    site.receive("1.2.4")
+    assert answer(run("studies", "close", "1.2.4", "--json")) == {
+        "study_instance_uid": "1.2.4",
+        "close_requested": True,
+    }
+    site.study("1.2.5")
+    assert "complete already" in refusal(run("studies", "close", "1.2.5"), 5)
+    assert "1.2.6" in refusal(run("studies", "close", "1.2.6"), 4)
+
+
+def test_jobs(site: ConsoleSite, run: Run) -> None:
+    """`jobs` filters by study and by states; each job says its state and reason."""
+    site.fail(site.study("1.2.3"), "slice 1.2.3.9 is rotten")
+    site.study("1.2.4")
+    everything = answer(run("jobs", "--json"))["jobs"]
+    assert {job["state"] for job in everything} == {"FAILED", "QUEUED"}
+    failed = answer(run("jobs", "--state", "FAILED", "--state", "DONE", "--json"))["jobs"]
+    assert [(job["study_instance_uid"], job["reason"]) for job in failed] == [("1.2.3", "slice 1.2.3.9 is rotten")]
+    assert [job["state"] for job in answer(run("jobs", "--study", "1.2.4", "--json"))["jobs"]] == ["QUEUED"]
+    assert "slice 1.2.3.9 is rotten" in run("jobs").stdout
+    assert "is no state of a job" in refusal(run("jobs", "--state", "RECEIVING"), 2)
+
+
+def test_retry_a_failed_job(site: ConsoleSite, run: Run) -> None:
+    """`retry` takes the first digits of an id, queues the job again and names who asked."""
+    job = site.study("1.2.3")
+    site.fail(job)
+    changed = answer(run("retry", job.job_id[:8], "--json"))
+    assert changed["state"] == "QUEUED"
+    assert changed["reason"].startswith("tried again by ")
+    assert "cannot be tried again: it is QUEUED" in refusal(run("retry", job.job_id), 5)
+    assert "vesselq jobs" in refusal(run("retry", "ffffffff"), 4)
+
+
+def test_cancel_a_job(site: ConsoleSite, run: Run) -> None:
+    """`cancel` ends a waiting job; a second time the record does not allow it."""
+    job = site.study("1.2.3")
+    result = run("cancel", job.job_id)
+    assert result.exit_code == 0
+    assert "is CANCELLED now" in result.stdout
+    assert "it is CANCELLED" in refusal(run("cancel", job.job_id), 5)
+
+
+def test_skipped_without_segmenter_cannot_be_retried(site: ConsoleSite, run: Run) -> None:
+    """A job that no rule wanted has nothing to be tried again with."""
+    job = site.study("1.2.3", state=JobState.SKIPPED, reason="no rule", segmenter="")
+    assert "no segmenter was chosen" in refusal(run("retry", job.job_id), 5)
+
+
+def test_audit_of_a_study(site: ConsoleSite, run: Run) -> None:
+    """`audit --study` tells the story of one study in order and nothing of others."""
+    site.finish(site.study("1.2.3"))
+    site.receive("1.2.4")
+    events = answer(run("audit", "--study", "1.2.3", "--json"))["events"]
+    words = [event["event"] for event in events]
+    assert words[:2] == ["study-receiving", "instances-received"]
+    assert words.index("job-running") < words.index("seg-created") < words.index("instances-sent")
+    assert {event["study_instance_uid"] for event in events} == {"1.2.3"}
+    assert [event["sequence"] for event in events] == sorted(event["sequence"] for event in events)
+
+
+def test_audit_filters(site: ConsoleSite, run: Run) -> None:
+    """`audit` filters by AE title, event, outcome and time."""
+    site.fail(site.study("1.2.3"))
+    site.refuse_association("INTRUDER")
+    refused = answer(run("audit", "--ae", "INTRUDER", "--json"))["events"]
+    assert [event["event"] for event in refused] == ["association-refused"]
+    failed = answer(run("audit", "--failed", "--json"))["events"]
+    assert {event["event"] for event in failed} == {"job-failed", "association-refused"}
+    queued = answer(run("audit", "--event", "job-queued", "--json"))["events"]
+    assert len(queued) == 1
+    assert answer(run("audit", "--until", "2020-01-01", "--json"))["events"] == []
+    assert (
+        answer(run("audit", "--event", "job-queued", "--since", "2020-01-01T00:00:00Z", "--json"))["events"] == queued
+    )
+    assert "is no event" in refusal(run("audit", "--event", "coffee"), 2)
+    assert refusal(run("audit", "--since", "yesterday"), 2)
+
+
+def test_reading_the_audit_log_is_audited(site: ConsoleSite, run: Run) -> None:
+    """Each `audit` leaves an audit-read event with the person and what was asked."""
+    site.receive("1.2.4")
+    assert run("audit", "--study", "1.2.4").exit_code == 0
+    reads = answer(run("audit", "--event", "audit-read", "--json"))["events"]
+    assert len(reads) == 2, "the reading that asks is written before it looks"
+    assert reads[0]["user"] != ""
+    assert reads[0]["event_id"] == "110101"
+    assert reads[0]["detail"]["study_instance_uid"] == "1.2.4"
+    assert reads[0]["study_instance_uid"] == "", "a reading is no part of the study's own story"
+
+
+def test_audit_verify(site: ConsoleSite, run: Run) -> None:
+    """`audit verify` says how many rows hold."""
+    site.receive("1.2.4")
+    found = answer(run("audit", "verify", "--json"))
+    assert found["holds"] is True
+    assert found["rows"] == 2
+    assert "the chain holds: 2 rows" in run("audit", "verify").stdout
+
+
+def test_audit_verify_finds_a_changed_row(site: ConsoleSite, run: Run) -> None:
+    """One changed value ends `audit verify` with 1 and the number of the row."""
+    site.receive("1.2.4")
+    site.receive("1.2.5")
+    with sqlite3.connect(site.folder / "vesselq.sqlite3") as connection:
+        connection.execute("UPDATE audit_events SET ae_title = 'SOMEBODY' WHERE sequence = 2")
+    connection.close()
+    result = run("audit", "verify", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["first_bad_sequence"] == 2
+    assert "broken at row 2" in run("audit", "verify").stdout
+
+
+def test_no_database(tmp_path: Path) -> None:
+    """A mistyped data folder ends with 4 and a sentence, and no empty database is made there."""
+    result = CliRunner().invoke(app, ["studies", "--data-folder", str(tmp_path / "typo")])
+    assert "there is no database" in refusal(result, 4)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_old_database(tmp_path: Path) -> None:
+    """A database without tables ends with 2 and the command that helps; that command makes it work."""
+    folder = str(tmp_path)
+    sqlite3.connect(tmp_path / "vesselq.sqlite3").close()
+    (tmp_path / "vesselq.sqlite3").touch()
+    assert "vesselq db upgrade" in refusal(CliRunner().invoke(app, ["studies", "--data-folder", folder]), 2)
+    upgraded = answer(CliRunner().invoke(app, ["db", "upgrade", "--data-folder", folder, "--json"]))
+    assert upgraded["before"] == ""
+    assert upgraded["after"] != ""
+    assert answer(CliRunner().invoke(app, ["studies", "--data-folder", folder, "--json"])) == {"studies": []}
+
+
+def test_data_folder_wins_over_the_environment(
+    site: ConsoleSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: Run
+) -> None:
+    """`--data-folder` is what counts, whatever VESSELQ_DATA_FOLDER says."""
+    site.receive("1.2.4")
+    monkeypatch.setenv("VESSELQ_DATA_FOLDER", str(tmp_path / "elsewhere"))
+    assert len(answer(run("studies", "--json"))["studies"]) == 1

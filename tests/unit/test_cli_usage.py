@@ -1,0 +1,128 @@
+"""Help, versions, exit codes of usage, and errors as sentences."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from console import options
+from console.cli import app
+
+HEAVY = ("torch", "sqlalchemy", "pynetdicom", "fastapi", "celery", "highdicom", "pydantic", "numpy", "redis")
+COMMANDS = (
+    ["up"], ["listener"], ["dispatcher"], ["worker"], ["web"], ["demo"], ["send"], ["segment"], ["studies"],
+    ["studies", "close"], ["jobs"], ["retry"], ["cancel"], ["audit"], ["audit", "verify"], ["db"], ["db", "upgrade"],
+    ["config"], ["config", "init"], ["config", "check"], ["doctor"], ["models"], ["models", "list"],
+    ["models", "show"], ["version"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: list[str]) -> None:
+    """`--help` of every command tells what it is for."""
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+    assert len(result.stdout.split("\n\n")[1].strip()) > 20, "there is a sentence about it"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Asking every command for help loads none of the libraries that make a start slow."""
+    script = f"""
+import sys
+from typer.testing import CliRunner
+from console.cli import app
+for command in {list(COMMANDS)!r}:
+    assert CliRunner().invoke(app, [*command, "--help"]).exit_code == 0, command
+print(sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_exit_codes_are_documented() -> None:
+    """`vesselq --help` says what the exit codes mean."""
+    text = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    for meaning in ("0 ok", "1 the answer is no", "2 usage", "3 a needed service", "4 not found", "5 the record"):
+        assert meaning in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["retry"], ["jobs", "--limit", "0"], ["jobs", "--unknown"], ["worker", "--queues", "coffee"]],
+    ids=" ".join,
+)
+def test_usage_errors_end_with_2(arguments: list[str]) -> None:
+    """What is not understood ends with 2 and a hint, without a trace."""
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_version() -> None:
+    """`version --json` names vesselq and its libraries; `--version` the program alone."""
+    result = CliRunner().invoke(app, ["version", "--json"])
+    assert result.exit_code == 0
+    assert {"vesselq", "python", "pydicom", "pynetdicom", "torch"} <= set(json.loads(result.stdout))
+    assert CliRunner().invoke(app, ["--version"]).stdout.startswith("vesselq ")
+
+
+def test_wrong_settings_are_told_with_their_lines(tmp_path: Path) -> None:
+    """All mistakes of a settings file come at once, with file and line, and exit code 2, from any command."""
+    file = tmp_path / "vesselq.toml"
+    file.write_text('[listener]\nport = "many"\ncolour = "blue"\n', encoding="utf-8")
+    for command in (["config", "check"], ["studies"], ["doctor"]):
+        result = CliRunner().invoke(app, [*command, "--config", str(file)])
+        assert result.exit_code == 2
+        assert f"{file}:2: listener.port" in result.stderr
+        assert f"{file}:3: listener.colour: no such setting" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_unreachable_database_ends_with_3(tmp_path: Path) -> None:
+    """A database that cannot be opened is a service that does not answer."""
+    file = tmp_path / "vesselq.toml"
+    file.write_text(f'database_url = "sqlite:///{tmp_path}/nowhere/x.sqlite3"\n', encoding="utf-8")
+    result = CliRunner().invoke(app, ["jobs", "--config", str(file)])
+    assert result.exit_code == 3, result.output
+    assert "database does not answer" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:104", ("127.0.0.1", 104)),
+        ("pacs.example.org:11112", ("pacs.example.org", 11112)),
+        ("[::1]:1", ("::1", 1)),
+    ],
+)
+def test_peer_address(text: str, expected: tuple[str, int]) -> None:
+    """HOST:PORT is split at the last colon; IPv6 addresses stand in brackets."""
+    assert options.peer_address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["pacs", "pacs:", ":104", "pacs:0", "pacs:65536", "pacs:dicom"])
+def test_send_refuses_what_is_no_address(text: str, tmp_path: Path) -> None:
+    """`send --to` without a usable port ends with 2 before any file is looked at."""
+    result = CliRunner().invoke(app, ["send", str(tmp_path), "--to", text, "--called", "PACS"])
+    assert result.exit_code == 2
+    assert "HOST:PORT" in result.stderr
+
+
+def test_send_refuses_long_ae_titles(tmp_path: Path) -> None:
+    """An AE title of more than 16 characters ends with 2."""
+    result = CliRunner().invoke(app, ["send", str(tmp_path), "--to", "a:1", "--called", "SEVENTEENLETTERSX"])
+    assert result.exit_code == 2
+    assert "AE title" in result.stderr
+
+
+def test_send_without_dicom_files(tmp_path: Path) -> None:
+    """`send` of a folder without DICOM files, or of nothing that exists, ends with 4."""
+    (tmp_path / "note.txt").write_text("no image")
+    for place in (tmp_path, tmp_path / "missing"):
+        result = CliRunner().invoke(app, ["send", str(place), "--to", "127.0.0.1:1", "--called", "PACS"])
+        assert result.exit_code == 4
+        assert result.stderr.count("\n") == 1
