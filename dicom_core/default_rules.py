@@ -11,8 +11,9 @@ _NOT_IMAGES = [
     "SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "FID", "ECG", "HD", "AU", "DOC", "PLAN",
     "ANN", "RWV", "M3D", "STAIN",
 ]  # fmt: skip
-_CONTRAST_WORDS = (
-    r".*(angio|\bcta\b|\bmra\b|\btof\b|contrast|arterial|art(e|é)riel|venous|portal|k\.?m\.?|\bc\+|\bgd\b).*"
+_WITHOUT_CONTRAST = r"(?!.*\b(non|no|without|w/?o|ohne|sans)\b[\W_]*(iv[\W_]*)?(contrast|k\.?m\b))"
+_CONTRAST_WORDS = _WITHOUT_CONTRAST + (
+    r".*(angio|\bcta\b|\bmra\b|\btof\b|contrast|arterial|art[eé]riel|venous|portal|\bk\.?m\b|\bc\+|\bgd\b).*"
 )
 
 

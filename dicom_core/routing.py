@@ -4,19 +4,28 @@ A condition is a small tree of comparisons over DICOM keywords. It is data, read
 in it is ever executed. First rule that matches wins; without a match the series is skipped with a reason in words.
 """
 
+import collections.abc
 import re
-from collections.abc import Sequence
+import struct
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 LONGEST_COMPARED_TEXT = 1024
 """Text values are cut here before a pattern looks at them, so that a hostile value cannot make it slow."""
 _COMPARISONS = ("equals", "one_of", "contains", "matches", "exists", "greater_than", "at_least", "less_than", "at_most")
 _WORDS = {"greater_than": ">", "at_least": "≥", "less_than": "<", "at_most": "≤"}
+
+_UNREADABLE = (
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, NotImplementedError, EOFError, struct.error,
+    BytesLengthException,
+)  # fmt: skip
+"""What pydicom raises when it turns the bytes of a bad element into a value."""
 
 Scalar = str | int | float
 
@@ -158,9 +167,9 @@ def values_of(dataset: Dataset, keyword: str) -> list[Any]:
     """The non-empty values of one element; an unreadable element counts as absent (rules must survive bad headers)."""
     try:
         value = dataset.get(keyword)
-    except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError):
+    except _UNREADABLE:
         return []
-    values = list(value) if isinstance(value, MultiValue | list | tuple) else [value]
+    values = list(value) if isinstance(value, MultiValue | Sequence | list | tuple) else [value]
     return [item for item in values if item is not None and str(item).strip() != ""]
 
 
@@ -173,6 +182,6 @@ def _same(value: Any, wanted: Scalar) -> bool:
         return False
 
 
-def first_match(rules: Sequence[Rule], dataset: Dataset) -> Rule | None:
+def first_match(rules: collections.abc.Sequence[Rule], dataset: Dataset) -> Rule | None:
     """The first rule whose condition holds for the header of one instance, None when no rule wants it."""
     return next((rule for rule in rules if rule.when.holds(dataset)), None)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dicom_core.default_rules import DEFAULT_RULES
 from dicom_core.identifiers import is_ae_title
@@ -226,10 +226,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  *_FILE variables instead
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order of the sources, first wins; the TOML file comes in as initial values, below the environment."""
+        if isinstance(env_settings, EnvSettingsSource):
+            # ..._FILE variables are read by _SecretFiles alone
+            env_settings.env_vars = {
+                name: value for name, value in env_settings.env_vars.items() if not name.endswith("_file")
+            }
         return _SecretFiles(settings_cls), env_settings, init_settings
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
+        problems = []
         for title, names in (
             ("peers", [peer.name for peer in self.peers]),
             ("destinations", [destination.name for destination in self.destinations]),
@@ -237,15 +243,17 @@ class Settings(BaseSettings):
         ):
             doubled = sorted({name for name in names if names.count(name) > 1})
             if doubled:
-                raise ValueError(f"{title}: the name {', '.join(doubled)} is used twice")
+                problems.append(f"{title}: the name {', '.join(doubled)} is used twice")
         known = {destination.name for destination in self.destinations} | {SENDER}
         for rule in self.rules:
             unknown = sorted(set(rule.destinations) - known)
             if unknown:
-                raise ValueError(
+                problems.append(
                     f"rules: {rule.name} names the destination {', '.join(unknown)}; "
                     f"known are {', '.join(sorted(known))}"
                 )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from dicom_core.errors import ConfigurationError
 from dicom_core.settings import ENVIRONMENT_PREFIX, Settings
@@ -52,8 +53,15 @@ def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None 
         problems += [
             _in_words(path, lines, dict(problem)) for problem in error.errors(include_url=False, include_input=False)
         ]
+    except SettingsError as error:
+        problems.append(f"environment: {error}; a whole table in one variable is written as JSON")
+    except UnicodeDecodeError:
+        problems.append(f"environment: a file named by a {ENVIRONMENT_PREFIX}*_FILE variable is no UTF-8 text")
     except OSError as error:
-        problems.append(f"a file named by a {ENVIRONMENT_PREFIX}*_FILE variable cannot be read: {error.strerror}")
+        problems.append(
+            f"environment: {error.filename}, named by a {ENVIRONMENT_PREFIX}*_FILE variable, cannot be read: "
+            f"{error.strerror}"
+        )
     if problems:
         raise ConfigurationError("\n".join(problems))
     return settings
@@ -62,6 +70,8 @@ def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from None
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror}); `vesselq config init` writes an example"
