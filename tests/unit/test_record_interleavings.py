@@ -274,7 +274,7 @@ class Interleavings(RuleBasedStateMachine):
             assert job.state not in (JobState.DONE, JobState.PURGED) or states == {DeliveryState.SENT}
 
     def teardown(self) -> None:
-        """All hands work until nothing is due: then every study is complete, every job at an end, and the chain holds."""
+        """All hands work until nothing is due; then every study is complete, every job at an end, the chain whole."""
         if self.read_up_to:
             self._come_to_an_end()
         found = audit.verify(self.record)
