@@ -1,0 +1,217 @@
+"""Where pynetdicom meets intake: the encoded answer, bounded PDUs, bounded command sets."""
+
+import io
+import queue
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom.dimse_messages import C_STORE_RSP
+from pynetdicom.dsutils import decode
+from pynetdicom.pdu_primitives import P_DATA
+from store_scu import store_command
+
+from dicom_listener.handlers import Answer, Status, StoreRequest
+from dicom_listener.upper_layer import BoundedSocket, StoringProvider, store_response
+
+
+def _command(sop_instance_uid: str = "1.2.3") -> Dataset:
+    return decode(io.BytesIO(store_command(CTImageStorage, sop_instance_uid)), True, True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(Status.SUCCESS),
+        Answer(Status.DUPLICATE_SOP_INSTANCE, "kept aside"),
+        Answer(Status.OUT_OF_RESOURCES, "x" * 63),
+        Answer(Status.CANNOT_UNDERSTAND, "x" * 64),
+    ],
+)
+@pytest.mark.parametrize("sop_instance_uid", ["1.2.3", "1.2.34"])
+def test_encoded_answer_is_what_pynetdicom_decodes(answer: Answer, sop_instance_uid: str) -> None:
+    """Our bytes are a C-STORE-RSP with status, comment, both UIDs, the message id and an exact group length."""
+    encoded = store_response(_command(sop_instance_uid), answer)
+    message = C_STORE_RSP()
+    message.command_set = decode(io.BytesIO(encoded), True, True)
+    assert message.command_set.CommandGroupLength == len(encoded) - 12
+    assert message.command_set.CommandField == 0x8001
+    assert message.command_set.CommandDataSetType == 0x0101
+    response = message.message_to_primitive()
+    assert response.Status == answer.status
+    assert (response.ErrorComment or "") == answer.comment
+    assert response.AffectedSOPInstanceUID == sop_instance_uid
+    assert response.AffectedSOPClassUID == CTImageStorage
+    assert response.MessageIDBeingRespondedTo == 1
+
+
+def test_elements_are_in_order() -> None:
+    """PS3.7 section 6.3: the elements of a command set come in ascending order."""
+    encoded = store_response(_command(), Answer(Status.OUT_OF_RESOURCES, "full"))
+    tags, position = [], 0
+    while position < len(encoded):
+        group, number, length = struct.unpack_from("<HHL", encoded, position)
+        tags.append((group, number))
+        assert length % 2 == 0
+        position += 8 + length
+    assert tags == sorted(tags)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[BoundedSocket, socket.socket]]:
+    """A bounded socket and its peer's end."""
+    ours, peer = socket.socketpair()
+    stand_in = SimpleNamespace(dul=SimpleNamespace(event_queue=queue.Queue()))
+    yield BoundedSocket(stand_in, client_socket=ours), peer
+    ours.close()
+    peer.close()
+
+
+def test_whole_pdu_in_one_piece(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    """What comes in many small pieces is given back as the one PDU that was asked for."""
+    bounded, peer = pair
+    sent = bytes(range(256)) * 400
+
+    def trickle() -> None:
+        for start in range(0, len(sent), 5000):
+            peer.sendall(sent[start : start + 5000])
+
+    sender = threading.Thread(target=trickle)
+    sender.start()
+    assert bounded.recv(len(sent)) == sent
+    sender.join()
+
+
+def test_closed_in_the_middle_gives_what_came(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    """A peer that closes in a PDU yields the shorter bytes, which pynetdicom takes for a closed connection."""
+    bounded, peer = pair
+    peer.sendall(b"abc")
+    peer.shutdown(socket.SHUT_WR)
+    assert bounded.recv(10) == b"abc"
+
+
+def test_announced_length_is_bounded(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    """A longer PDU than allowed is refused before memory is taken for it."""
+    bounded, _ = pair
+    bounded.largest_pdu_bytes = 1000
+    with pytest.raises(OSError, match="longer"):
+        bounded.recv(1001)
+
+
+def test_trickled_pdu_ends_at_its_deadline(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    """One byte every 20 ms does not keep a connection: the whole PDU has one deadline."""
+    bounded, peer = pair
+    bounded.pdu_seconds = 0.2
+    over = threading.Event()
+
+    def trickle() -> None:
+        while not over.wait(0.02):
+            peer.send(b"x")
+
+    sender = threading.Thread(target=trickle)
+    sender.start()
+    begun = time.monotonic()
+    with pytest.raises(OSError, match=r"slower|timed out"):
+        bounded.recv(10_000)
+    over.set()
+    sender.join()
+    assert 0.15 < time.monotonic() - begun < 2
+
+
+class _Incoming:
+    """Takes an object and remembers what was done with it."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.abandoned = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def finish(self) -> Answer:
+        return Answer(Status.SUCCESS)
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+
+class _Provider:
+    """A storing provider whose association is made of what it touches."""
+
+    def __init__(self) -> None:
+        self.sent: list[P_DATA] = []
+        self.events: queue.Queue[str] = queue.Queue()
+        self.begun: list[tuple[StoreRequest, _Incoming]] = []
+        context = SimpleNamespace(
+            context_id=1, abstract_syntax=CTImageStorage, transfer_syntax=[ExplicitVRLittleEndian]
+        )
+        dul = SimpleNamespace(
+            event_queue=self.events, send_pdu=self.sent.append, socket=SimpleNamespace(wait_seconds=0.0)
+        )
+        self.provider = StoringProvider(SimpleNamespace(dul=dul, accepted_contexts=[context]), self._begin)
+
+    def _begin(self, request: StoreRequest) -> _Incoming:
+        self.begun.append((request, _Incoming()))
+        return self.begun[-1][1]
+
+    def receive(self, *fragments: bytes, context_id: int = 1) -> None:
+        primitive = P_DATA()
+        primitive.presentation_data_value_list = [[context_id, fragment] for fragment in fragments]
+        self.provider.receive_primitive(primitive)
+
+
+def test_object_streams_through() -> None:
+    """Every fragment reaches intake when it comes; after the last one the answer is sent; then the next begins."""
+    peer = _Provider()
+    command = store_command(CTImageStorage, "1.2.3")
+    for _ in range(2):
+        peer.receive(b"\x01" + command[:20])
+        peer.receive(b"\x03" + command[20:], b"\x00abc")
+        assert peer.begun[-1][1].written == b"abc"
+        peer.receive(b"\x00def")
+        peer.receive(b"\x02ghi")
+    assert [incoming.written for _, incoming in peer.begun] == [b"abcdefghi"] * 2
+    assert peer.begun[0][0] == StoreRequest(CTImageStorage, "1.2.3", CTImageStorage, ExplicitVRLittleEndian)
+    assert len(peer.sent) == 2
+    assert peer.events.empty()
+
+
+@pytest.mark.parametrize(
+    "fragments",
+    [
+        [b"\x03garbage that is no command set at all"],
+        [b"\x01" + bytes(40_000), b"\x01" + bytes(40_000)],
+        [b"\x03" + store_command(CTImageStorage, "1.2.3").replace(b"\x01\x00", b"\x99\x99", 1)],
+    ],
+    ids=["garbage", "endless command set", "unknown command"],
+)
+def test_invalid_messages_abort(fragments: list[bytes]) -> None:
+    """What is no message ends the association through the state machine, with no exception in the reactor."""
+    peer = _Provider()
+    for fragment in fragments:
+        peer.receive(fragment)
+    assert peer.events.get_nowait() == "Evt19"
+    assert peer.sent == []
+
+
+def test_context_that_was_not_accepted_aborts() -> None:
+    """A C-STORE in an unknown presentation context is a protocol error (PS3.8 section 9.3.5.1)."""
+    peer = _Provider()
+    peer.receive(b"\x03" + store_command(CTImageStorage, "1.2.3"), b"\x02abc", context_id=77)
+    assert peer.events.get_nowait() == "Evt19"
+    assert peer.begun == []
+
+
+def test_abandoned_in_the_middle() -> None:
+    """The end of the association abandons the object that was on its way."""
+    peer = _Provider()
+    peer.receive(b"\x03" + store_command(CTImageStorage, "1.2.3"), b"\x00abc")
+    peer.provider.abandon()
+    assert peer.begun[0][1].abandoned
+    assert peer.sent == []
