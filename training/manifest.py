@@ -92,6 +92,8 @@ def read_manifest(path: Path, root: Path, *, dataset: str | None = None, split: 
     """
     try:
         entries = json.loads(path.read_text())
+        if not isinstance(entries, list):
+            raise ConfigurationError(f"{path} is no manifest: it holds no list of images")
         chosen = [
             entry for entry in entries if dataset in (None, entry["dataset"]) and split in (None, entry.get("split"))
         ]

@@ -15,6 +15,8 @@ _DIRECTIONS_PER_ELONGATION = 4
 _WORKING_SIGMA = 1.15
 """Each scale runs on a picture reduced until its Gaussian is this wide or a little more: the narrowest that still
 samples a second derivative well. Larger pictures cost more and give the same masks."""
+_MEDIAN_TO_DEVIATION = 0.6745
+"""The median of the absolute value of Gaussian noise over its standard deviation."""
 _REACH = 3.0
 """Kernels end after this many standard deviations across the vessel."""
 _REACH_ALONG = 2.0
@@ -70,6 +72,25 @@ def ridges(
         ):
             torch.maximum(best, weight * _enlarge(strongest, factor, rows, columns), out=best)
     return bright, dark
+
+
+def noise_response(images: torch.Tensor, inside: torch.Tensor, sigma: float, elongation: float) -> float:
+    """Return the standard deviation of what ``ridges`` answers at one scale to the white noise in pictures.
+
+    The noise is measured by a difference of two Laplacians, which neither ramps nor ridges wider than a few pixels
+    excite (Immerkaer 1996), taken by its median, and carried through the kernel by the sum of its squares.
+
+    Args:
+        images: ``(frames, 1, rows, columns)`` float32.
+        inside: ``(rows, columns)`` bool, where to look; its median over frames counts.
+        sigma: Standard deviation in pixels.
+        elongation: As for :func:`ridges`.
+    """
+    row = torch.tensor([1.0, -2.0, 1.0], device=images.device)
+    difference = F.conv2d(_pad(images, 1, 1), torch.outer(row, row)[None, None]).abs()
+    middle = difference[:, 0][:, inside].median()
+    noise = float(middle) / (_MEDIAN_TO_DEVIATION * float((torch.outer(row, row) ** 2).sum().sqrt()))
+    return noise * float((_oriented_kernels(sigma, elongation)[0] ** 2).sum().sqrt())
 
 
 def _oriented_kernels(sigma: float, elongation: float) -> torch.Tensor:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.segmenters.field_of_view import diameter_of, field_of_view, shrink
-from worker.segmenters.ridge_filter import blur, ridges
+from worker.segmenters.ridge_filter import blur, noise_response, ridges
 from worker.segmenters.ridge_settings import PICTURES, PictureSettings, Polarity
 
 STEEPNESS = 4.0
@@ -20,6 +20,10 @@ _LOGARITHM_OFFSET = 0.04
 """Share of the full range that is added before the logarithm, so that noise near black is not blown up."""
 _LEAST_CONTRAST = 2e-3
 """A picture whose structures stand out less than this share of the full range is blank: half a grey level of 8 bit."""
+_NARROWEST_SIGMA = 0.9
+"""In pixels: narrower Gaussians cannot be sampled and would only see noise."""
+_OUT_OF_NOISE = 4.0
+"""The threshold lies at least this many standard deviations above what white noise alone makes of the filter."""
 _POLARITY_MARGIN = 1.3
 """Bright ridges must be this much stronger than dark ones before dark vessels are given up. Around a dark vessel there
 are always two bright flanks of about half its response."""
@@ -88,16 +92,20 @@ def _find_in_group(
     inside = shrink(shown, settings.margin * diameter)
     bright = np.zeros(intensity.shape, np.float16)
     dark = np.zeros(intensity.shape, np.float16)
+    sigmas = sorted({max(_NARROWEST_SIGMA, scale * diameter) for scale in settings.scales})
+    noise = []
     for chunk in _chunks(intensity.shape, memory_bytes):
         images = torch.from_numpy(intensity[chunk])[:, None].to(device)
         evened = _even_out(images, torch.from_numpy(shown)[None, None].to(images), settings, diameter)
-        sigmas = [scale * diameter for scale in settings.scales]
+        seen = torch.from_numpy(inside if inside.any() else shown).to(device)
+        noise += [noise_response(one[None], seen, sigmas[0], settings.elongation) for one in evened]
         responses = ridges(evened, sigmas, elongation=settings.elongation, scale_preference=settings.scale_preference)
         bright[chunk], dark[chunk] = (response[:, 0].cpu().numpy() * inside for response in responses)
         progress(chunk.stop / len(intensity))
     response, polarity = _choose(bright, dark, inside, polarity)
     size = max(1, round((settings.minimum_extent * diameter) ** 2))
-    return Found(_probability(response, inside, settings), size, polarity)
+    least = _OUT_OF_NOISE * float(np.median(noise))
+    return Found(_probability(response, inside, settings, least), size, polarity)
 
 
 def _intensity(
@@ -148,7 +156,7 @@ def _choose(
 
 
 def _probability(
-    response: NDArray[np.float16], inside: NDArray[np.bool_], settings: PictureSettings
+    response: NDArray[np.float16], inside: NDArray[np.bool_], settings: PictureSettings, least: float
 ) -> NDArray[np.float16]:
     """Return a probability that rises with the response and is 0.5 at the threshold.
 
@@ -157,6 +165,6 @@ def _probability(
     """
     shares = [float(np.quantile(frame[inside].astype(np.float32), 1 - settings.vessel_share)) for frame in response]
     usual = float(np.quantile(shares, 0.9))
-    threshold = max(float(np.sqrt(settings.ridge_threshold * usual)), 0.5 * settings.ridge_threshold)
+    threshold = max(float(np.sqrt(settings.ridge_threshold * usual)), 0.5 * settings.ridge_threshold, least)
     powers = (response.astype(np.float32) / threshold) ** STEEPNESS
     return np.asarray(powers / (1 + powers), np.float16)

@@ -1,0 +1,132 @@
+"""Finding segmenters by entry point, and what the registry says of wrong names and settings."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from types import ModuleType
+
+import pytest
+
+from dicom_core.errors import ConfigurationError, NotFoundError
+from worker.segmenters import registry
+from worker.segmenters.interface import SegmenterInfo
+from worker.segmenters.ridge import RidgeSegmenter
+
+INFO = SegmenterInfo("needy", "1", "needs a folder", frozenset(), frozenset())
+
+
+class NeedySegmenter:
+    """Has a setting without default."""
+
+    info = INFO
+
+    def __init__(self, *, device: str, folder: str, threshold: float = 0.5) -> None:
+        self.made_with = (device, folder, threshold)
+
+
+class SilentSegmenter:
+    """Says nothing of itself."""
+
+
+class OpenSegmenter:
+    """Checks its settings itself."""
+
+    info = INFO
+
+    def __init__(self, **settings: object) -> None:
+        self.settings = settings
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the classes above, and two plug-ins that cannot be imported, beside nothing else."""
+    module = ModuleType("plugin_of_the_test")
+    vars(module).update(needy=NeedySegmenter, silent=SilentSegmenter, open=OpenSegmenter)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    targets = {name: f"{module.__name__}:{name}" for name in ("needy", "silent", "open", "gone")}
+    targets["absent"] = "no_such_module_anywhere:Segmenter"
+    points = [EntryPoint(name, target, registry.GROUP) for name, target in targets.items()]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+
+
+def test_ridge_is_registered() -> None:
+    """The segmenter that needs no weights is found by its name, and its info says so."""
+    assert "ridge" in registry.names()
+    assert registry.info("ridge") is RidgeSegmenter.info
+    assert RidgeSegmenter.info in registry.available()
+    assert isinstance(registry.load("ridge", {"threshold": 0.4}, "cpu"), RidgeSegmenter)
+
+
+def test_info_is_read_without_torch() -> None:
+    """Reading info, checking settings and making the ridge segmenter import neither torch nor transformers."""
+    code = (
+        "import sys; from worker.segmenters import registry; registry.info('ridge'); registry.names();"
+        "registry.check_settings('ridge', {'threshold': 0.5}); registry.load('ridge', {}, 'cpu');"
+        "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    """A name that nobody registered is not found, and the text says which there are."""
+    with pytest.raises(NotFoundError, match=r"no segmenter 'rigde'; known are: .*ridge"):
+        registry.info("rigde")
+    with pytest.raises(NotFoundError):
+        registry.load("rigde", {}, "cpu")
+
+
+@pytest.mark.parametrize("key", ["treshold", "device"])
+def test_wrong_setting_names_itself_and_the_allowed_ones(key: str) -> None:
+    """A misspelt setting, or the device among the settings, is an error before anything is loaded."""
+    with pytest.raises(ConfigurationError, match=rf"\[models.ridge\] knows no setting '{key}'.*polarity.*threshold"):
+        registry.load("ridge", {key: "cpu"}, "cpu")
+    with pytest.raises(ConfigurationError, match=key):
+        registry.check_settings("ridge", {key: "cpu"})
+
+
+@pytest.mark.usefixtures("plugins")
+def test_missing_setting_is_named() -> None:
+    """A setting without default must be there; with it, the class gets device and settings."""
+    with pytest.raises(ConfigurationError, match=r"needs the setting 'folder'; allowed are: folder, threshold"):
+        registry.load("needy", {}, "cpu")
+    made = registry.load("needy", {"folder": "weights"}, "cuda:0")
+    assert isinstance(made, NeedySegmenter)
+    assert made.made_with == ("cuda:0", "weights", 0.5)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_class_that_takes_anything_gets_anything() -> None:
+    """A segmenter with open keyword arguments checks them itself."""
+    made = registry.load("open", {"prompted": True}, "cpu")
+    assert isinstance(made, OpenSegmenter)
+    assert made.settings == {"device": "cpu", "prompted": True}
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("name", ["gone", "absent"])
+def test_broken_plugin_is_named(name: str) -> None:
+    """A plug-in that cannot be imported is a configuration error with its name, for whoever installs it."""
+    with pytest.raises(ConfigurationError, match=rf"'{name}'.*cannot be imported"):
+        registry.info(name)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_names_need_no_working_plugin() -> None:
+    """Names are read from metadata: a broken plug-in does not hide the others."""
+    assert registry.names() == ("absent", "gone", "needy", "open", "silent")
+
+
+@pytest.mark.usefixtures("plugins")
+def test_class_without_info_is_refused() -> None:
+    """A segmenter that says nothing of itself is a configuration error."""
+    with pytest.raises(ConfigurationError, match="no SegmenterInfo"):
+        registry.info("silent")
+
+
+def test_no_segmenter_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any entry point (a tree that was never installed) the text says that there are none."""
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])  # noqa: ARG005 - called by keyword
+    assert registry.available() == ()
+    with pytest.raises(NotFoundError, match="known are: none"):
+        registry.info("ridge")
