@@ -21,6 +21,11 @@ from worker.source_series import SourceSeries
 BOTH_PATHS = pytest.mark.parametrize("name", ["ct", "xa_run"])
 
 
+def small(name: str, **attributes: object) -> SourceSeries:
+    """A series of three frames."""
+    return CASES[name].series(frames=3, rows=16, columns=18, **attributes)
+
+
 def build(source: SourceSeries, **identity: object) -> Dataset:
     """The SEG of a source as a reader sees it, validated first."""
     mask = mask_for(source)
@@ -61,7 +66,7 @@ def with_raw_text(source: SourceSeries, keyword: str, vr: str, value: bytes, cha
 )
 def test_absent_attributes(name: str, keyword: str) -> None:
     """Without the attribute the object is built all the same; type 2 attributes become empty."""
-    dataset = build(CASES[name].series(**{keyword: None}))
+    dataset = build(small(name, **{keyword: None}))
     if keyword in ("PatientID", "PatientName", "AccessionNumber", "StudyDate", "PatientSex"):
         assert dataset[keyword].is_empty
 
@@ -84,7 +89,7 @@ def test_absent_attributes(name: str, keyword: str) -> None:
 )
 def test_invalid_values_do_not_pass_through(name: str, keyword: str, value: str) -> None:
     """A value outside its value representation or enumeration becomes empty or absent, never an error."""
-    source = CASES[name].series()
+    source = small(name)
     for header in source.datasets:
         element = DataElement(Tag(keyword), "LO", value, validation_mode=config.IGNORE)
         header.add(element)
@@ -114,7 +119,7 @@ def test_invalid_values_do_not_pass_through(name: str, keyword: str, value: str)
 )
 def test_names_survive_in_unicode(name: str, charset: object, raw: bytes, text: str) -> None:
     """Names in any character set, several at once too, are the same characters in the result's UTF-8."""
-    source = CASES[name].series()
+    source = small(name)
     with_raw_text(source, "PatientName", "PN", raw, charset)
     dataset = build(source)
     assert str(dataset.PatientName) == text
@@ -125,7 +130,7 @@ def test_names_survive_in_unicode(name: str, charset: object, raw: bytes, text: 
 @pytest.mark.parametrize("charset", [None, "ISO_IR 6", "ISO_IR 192", "NO SUCH SET", ["", "ISO 2022 IR 999"]])
 def test_undecodable_names_do_not_stop_the_job(name: str, charset: object) -> None:
     """Bytes that the stated character set does not allow give some name, and a valid object."""
-    source = CASES[name].series()
+    source = small(name)
     with config.disable_value_validation():
         with_raw_text(source, "PatientName", "PN", b"M\xfcller^J\xfcrgen", charset)
         mask = mask_for(source)
@@ -146,14 +151,14 @@ def test_undecodable_names_do_not_stop_the_job(name: str, charset: object) -> No
 )
 def test_hostile_text_is_only_text(name: str, text: str) -> None:
     """Markup, formulas and paths in identifying attributes pass unchanged and change nothing else."""
-    dataset = build(CASES[name].series(PatientID=text, PatientName=text, StudyDescription=text))
+    dataset = build(small(name, PatientID=text, PatientName=text, StudyDescription=text))
     assert (dataset.PatientID, str(dataset.PatientName), dataset.StudyDescription) == (text, text, text)
 
 
 @BOTH_PATHS
 def test_identifying_attributes_stay_to_the_letter(name: str) -> None:
     """An overlong PatientID is kept: the archive compares it, and that dciodvfy complains is the source's fault."""
-    source = CASES[name].series()
+    source = small(name)
     overlong = "P" * 80
     for header in source.datasets:
         header.add(DataElement(Tag("PatientID"), "LO", overlong, validation_mode=config.IGNORE))

@@ -51,7 +51,8 @@ def display_frame(stack: ImageStack, index: int) -> NDArray[np.float32]:
     frame: NDArray[np.float32] = stack.pixels[index].astype(np.float32)
     if stack.is_colour:
         return frame
-    low, high = stack.display_range or np.percentile(frame[np.isfinite(frame)], _PERCENTILES)
+    finite = frame[np.isfinite(frame)]
+    low, high = stack.display_range or (np.percentile(finite, _PERCENTILES) if finite.size else (0.0, 1.0))
     width = max(float(high) - float(low), 1e-6)
     grey = np.clip((np.nan_to_num(frame, nan=low) - low) / width, 0, 1) * 255
     return np.repeat(grey[..., None], 3, axis=-1).astype(np.float32)

@@ -16,6 +16,9 @@ from pydicom.uid import SegmentationStorage
 _CONDITIONAL_MODULES = ("common-instance-reference",)
 """Modules that every object of ours must have, though the IOD makes them conditional."""
 
+_CONTENT_IDENTIFICATION = frozenset({"ContentCreatorName"})
+"""Type 2 in the Content Identification macro (PS3.3 table 10-12), which the tables list as optional."""
+
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _MACROS = ("FrameContentSequence", "DerivationImageSequence", "SegmentIdentificationSequence")
 """Functional groups that every frame has (PS3.3 table A.51-2), by its own item so that every viewer finds them."""
@@ -43,14 +46,18 @@ def segmentation_requirements() -> tuple[Requirement, ...]:
     """One requirement for each mandatory module of the Segmentation IOD (PS3.3 A.51.3)."""
     iod = tables.get_sop_class_iod_map()[SegmentationStorage]
     modules = [module["key"] for module in tables.get_iod_module_map()[iod] if module["usage"] == "M"]
-    return tuple(_requirement(tables.construct_module_tree(key)) for key in (*modules, *_CONDITIONAL_MODULES))
+    found = [_requirement(tables.construct_module_tree(key)) for key in (*modules, *_CONDITIONAL_MODULES)]
+    return (*found, Requirement(type_2=_CONTENT_IDENTIFICATION))
 
 
 def _requirement(tree: Mapping[str, Any], *, of_groups: bool = False) -> Requirement:
     """The tree without what is optional; ``of_groups``: the macros of an item are each optional, their content not."""
     attributes = tree.get("attributes", {})
     sequences = {
-        keyword: _requirement(entry, of_groups=keyword in (_SHARED, _PER_FRAME))
+        keyword: _requirement(entry, of_groups=keyword in (_CONTENT_IDENTIFICATION = frozenset({"ContentCreatorName"})
+"""Type 2 in the Content Identification macro (PS3.3 table 10-12), which the tables list as optional."""
+
+_SHARED, _PER_FRAME))
         for keyword, entry in attributes.items()
         if "attributes" in entry
     }

@@ -19,7 +19,7 @@ _DECIMAL_STRING_LENGTH = 16
 
 
 def long_string(text: str, size: int = LONG_STRING) -> str:
-    """``text`` as LO: without control characters and backslash (which separates values), at most ``size`` bytes of UTF-8."""
+    """``text`` as LO: no control characters, no backslash (it separates values), at most ``size`` bytes of UTF-8."""
     return _cut(_NOT_IN_STRINGS.sub(" ", text).strip(), size)
 
 
