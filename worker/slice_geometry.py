@@ -170,7 +170,7 @@ def _warnings(volume: Volume, planes: Sequence[Plane], positions: NDArray[np.flo
     steps = np.diff(positions)
     gaps = int((steps > GAP_FACTOR * np.median(steps)).sum())
     if gaps:
-        warnings.append(f"slices are missing at {gaps} places of the volume")
+        warnings.append(f"slices are missing: gaps in the volume: {gaps}")
     first, last = (np.array(planes[index].position) for index in (volume.order[0], volume.order[-1]))
     along_normal = positions[-1] - positions[0]
     across_normal = np.linalg.norm(last - first - along_normal * slice_normal(volume.orientation))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
@@ -118,12 +119,8 @@ def _read_header(path: Path, file_meta: FileMetaDataset) -> SourceHeader:
 
 def _check_last_element(dataset: Dataset) -> None:
     """Refuse a file that ends in the middle of a value: pydicom would take the first part for the whole."""
-    last = dataset.get_item(max(dataset.keys())) if len(dataset) else None
-    if (
-        isinstance(last, RawDataElement)
-        and last.value is not None
-        and len(last.value) < last.length < _UNDEFINED_LENGTH
-    ):
+    last = cast("object", dataset.get_item(max(dataset.keys())) if len(dataset) else None)
+    if isinstance(last, RawDataElement) and len(last.value or b"") < last.length < _UNDEFINED_LENGTH:
         raise DamagedSourceError("the file ends in the middle of its header; send it again")
 
 

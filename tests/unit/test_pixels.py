@@ -657,7 +657,7 @@ def test_the_stack_says_what_it_is(tmp_path: Path) -> None:
     assert decoded.arrangement is Arrangement.VOLUME
     assert len(decoded.frames) == len(decoded.pixels) == 6
     assert decoded.body_part_examined == "CHEST"
-    assert decoded.warnings == ("slices are missing at 1 places of the volume",)
+    assert decoded.warnings == ("slices are missing: gaps in the volume: 1",)
 
 
 # --- bombs and damage -------------------------------------------------------------------------------------------------

@@ -240,7 +240,7 @@ def test_missing_slices_and_tilt_are_told(tmp_path: Path) -> None:
     """A gap and a gantry tilt keep all slices and are told; a regular series has nothing to tell."""
     gap = series(dicom_sources.ct_series(frames=10, missing=(3, 4, 7)), tmp_path / "gap")
     assert len(gap.frames) == 7
-    assert gap.warnings == ("slices are missing at 2 places of the volume",)
+    assert gap.warnings == ("slices are missing: gaps in the volume: 2",)
     tilt = series(dicom_sources.ct_series(frames=6, tilt_degrees=12), tmp_path / "tilt")
     assert len(tilt.frames) == 6
     assert tilt.warnings == ("the slices are sheared against each other (gantry tilt)",)
