@@ -5,7 +5,10 @@ import email.parser
 import email.policy
 import json
 import logging
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +27,7 @@ from dicom_core.settings import StowRSSettings
 from worker.destinations.stow_rs import StowRS
 
 SECRET = "geheim"
+OPENSSL = shutil.which("openssl")
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Request:
 class ScriptedServer:
     """Answers POST by ``script``, the last one repeats; answers GET by ``query``."""
 
-    def __init__(self, *script: Answer, query: Answer | None = None) -> None:
+    def __init__(self, *script: Answer, query: Answer | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.script = list(script) or [Answer()]
         self.query = query or Answer(body=b"[]")
         self.requests: list[Request] = []
@@ -101,7 +105,9 @@ class ScriptedServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/dicom-web"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}/dicom-web"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
@@ -279,9 +285,15 @@ def test_a_conflict_is_looked_up(result: SegmentationFile, closing: list[StowRS]
     assert server.requests[-1].path == f"{path}?SOPInstanceUID={result.sop_instance_uid}"
 
 
-def test_a_conflict_without_the_instance_is_permanent(result: SegmentationFile, closing: list[StowRS]) -> None:
-    """Nothing there and no reason."""
-    with ScriptedServer(Answer(409, b"")) as server, pytest.raises(PermanentDeliveryError, match="409 Conflict"):
+@pytest.mark.parametrize("query", [Answer(body=b"[]"), Answer(204, b""), Answer(404)])
+def test_a_conflict_without_the_instance_is_permanent(
+    result: SegmentationFile, closing: list[StowRS], query: Answer
+) -> None:
+    """Nothing there and no reason; the 409 is what is told, also where the server cannot be asked."""
+    with (
+        ScriptedServer(Answer(409, b""), query=query) as server,
+        pytest.raises(PermanentDeliveryError, match="409 Conflict"),
+    ):
         stow_to(closing, server.url).send(result.path, **result.uids)
 
 
@@ -340,6 +352,24 @@ def test_plain_http_where_tls_is_expected_is_transient(result: SegmentationFile,
     """Certificates get renewed; the text names the setting."""
     with ScriptedServer() as server, pytest.raises(TransientDeliveryError, match="ca_file"):
         stow_to(closing, server.url.replace("http", "https")).send(result.path, **result.uids)
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_only_trusted_certificates_are_accepted(
+    result: SegmentationFile, closing: list[StowRS], tmp_path: Path
+) -> None:
+    """A certificate of one's own needs ``ca_file``; nothing is sent before it is verified."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = [OPENSSL or "", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with ScriptedServer(tls=context) as server:
+        assert stow_to(closing, server.url, ca_file=certificate).send(result.path, **result.uids) == "200 stored"
+        with pytest.raises(TransientDeliveryError, match="certificate that is not trusted"):
+            stow_to(closing, server.url, bearer_token=SECRET).send(result.path, **result.uids)
+        assert len(server.requests) == 1
 
 
 def test_a_name_that_moves_to_a_metadata_address_is_refused(

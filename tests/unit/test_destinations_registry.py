@@ -79,3 +79,18 @@ def test_credentials_in_the_url_are_refused_without_repeating_them() -> None:
     with pytest.raises(ConfigurationError, match="username and password") as caught:
         make_destination(settings, calling_ae_title="VESSELQ")
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"url": "http://127.0.0.1:99999/dicom-web"}, "url is not valid"),
+        ({"url": "http://[::1/dicom-web"}, "url is not valid"),
+        ({"url": "https://127.0.0.1/", "ca_file": "/nowhere/ca.pem"}, "there is no ca_file /nowhere/ca.pem"),
+    ],
+)
+def test_what_can_never_work_is_told_when_the_settings_are_read(setting: dict[str, str], words: str) -> None:
+    """And not at the first result."""
+    settings = StowRSSettings.model_validate({"kind": "stow_rs", "name": "web", **setting})
+    with pytest.raises(ConfigurationError, match=words):
+        make_destination(settings, calling_ae_title="VESSELQ")

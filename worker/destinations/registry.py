@@ -64,15 +64,14 @@ def back_to_sender(
     address = _plain(peer_address)
     for peer in peers:
         if peer.ae_title == calling_ae_title and _may_call_from(peer, address):
-            settings = StorageSCUSettings(
-                kind="storage_scu",
+            return StorageSCU.for_sender(
+                peer.ae_title,
+                peer.host or str(address),
+                peer.port,
                 name=SENDER,
-                ae_title=peer.ae_title,
-                host=peer.host or str(address),
-                port=peer.port,
+                own_ae_title=own_ae_title,
                 timeout_seconds=timeout_seconds,
             )
-            return StorageSCU(settings, own_ae_title=own_ae_title)
     raise PermanentDeliveryError(
         f"results cannot go back to the sender: no entry of peers has ae_title {calling_ae_title!r} for the address "
         f"{peer_address}; add one with the host and port of its Storage SCP, or name another destination in the rule"

@@ -8,7 +8,7 @@ taste that decides; the bytes of the file go out as they are, unless the peer ac
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pydicom.filereader import read_partial
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_core.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
@@ -133,6 +134,7 @@ class StorageSCU:
         self._warm.close()
 
     def _associate(self, contexts: list[PresentationContext]) -> Association:
+        rejections: list[A_ASSOCIATE_RJ] = []
         try:
             association = self._entity.associate(
                 self._settings.host,
@@ -142,6 +144,7 @@ class StorageSCU:
                 evt_handlers=[
                     (evt.EVT_CONN_OPEN, _tune_socket, [self._settings.timeout_seconds]),
                     (evt.EVT_DATA_SENT, _acknowledge_at_once),
+                    (evt.EVT_PDU_RECV, _note_rejection, [rejections]),
                 ],
             )
         except OSError as error:
@@ -149,18 +152,19 @@ class StorageSCU:
                 f"{self.describe()} cannot be reached: {error.strerror}; check host in the settings"
             ) from error
         if not association.is_established:
-            raise self._refusal(association)
+            raise self._refusal(association, rejections)
         return association
 
-    def _refusal(self, association: Association) -> DeliveryError:
-        answer = association.acceptor.primitive
-        if association.is_rejected:
-            for_good = answer.result == _REJECTED_PERMANENT and answer.result_source != _SOURCE_IS_PRESENTATION
+    def _refusal(self, association: Association, rejections: list[A_ASSOCIATE_RJ]) -> DeliveryError:
+        if rejections:
+            rejection = rejections[0]
+            for_good = rejection.result == _REJECTED_PERMANENT and rejection.source != _SOURCE_IS_PRESENTATION
             kind = PermanentDeliveryError if for_good else TransientDeliveryError
             return kind(
-                f"{self.describe()} rejected the association: {answer.reason_str}; we called ourselves "
+                f"{self.describe()} rejected the association: {rejection.reason_str}; we called ourselves "
                 f"{self._entity.ae_title}"
             )
+        answer = association.acceptor.primitive
         if answer is not None and answer.result == 0 and not association.accepted_contexts:
             return PermanentDeliveryError(f"{self.describe()} accepts none of the SOP classes that were offered")
         return TransientDeliveryError(f"{self.describe()} does not answer")
@@ -236,6 +240,10 @@ class _WarmAssociations:
 
     def close(self) -> None:
         """Release all."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
         self._release_older_than(0)
 
     def _watch(self) -> None:
@@ -257,12 +265,8 @@ class _WarmAssociations:
             old = [association for used, association in self._idle if used <= limit]
             self._idle = [(used, association) for used, association in self._idle if used > limit]
             self._watch()
-        _release_all(old)
-
-
-def _release_all(associations: Iterable[Association]) -> None:
-    for association in associations:
-        association.release()
+        for association in old:
+            association.release()
 
 
 def _file_meta(file: Path) -> FileMetaDataset:
@@ -279,6 +283,12 @@ def _tune_socket(event: evt.Event, timeout_seconds: float) -> None:
     connection = event.assoc.dul.socket.socket
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(timeout_seconds)
+
+
+def _note_rejection(event: evt.Event, rejections: list[A_ASSOCIATE_RJ]) -> None:
+    """Keep a rejection: pynetdicom takes one that comes very fast for a failed connection."""
+    if isinstance(event.pdu, A_ASSOCIATE_RJ):
+        rejections.append(event.pdu)
 
 
 def _acknowledge_at_once(event: evt.Event) -> None:

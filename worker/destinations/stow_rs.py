@@ -44,18 +44,15 @@ class StowRS:
     settings alone say where results and credentials go.
 
     Raises:
-        ConfigurationError: The URL holds credentials or leads to a link-local or metadata address.
+        ConfigurationError: The URL is none, holds credentials or leads to a link-local or metadata address, or there
+            is no ``ca_file``.
     """
 
     def __init__(self, settings: StowRSSettings) -> None:
         self.name = settings.name
         self._url = settings.url.rstrip("/")
         self._timeout_seconds = settings.timeout_seconds
-        parts = urlsplit(self._url)
-        if parts.username is not None or parts.password is not None:
-            raise ConfigurationError(f"destination {self.name}: write username and password as settings, not in url")
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._host = _host(self.name, self._url)
         _refuse_metadata_addresses(self.name, self._host)
         self._session = _session(settings)
 
@@ -70,7 +67,7 @@ class StowRS:
         if status == HTTPStatus.CONFLICT and reason != DUPLICATE_SOP_INSTANCE:
             # Some servers answer a duplicate so, without the reason or with another one.
             query = f"studies/{study_instance_uid}/series/{series_instance_uid}/instances"
-            if self._find(query, SOPInstanceUID=sop_instance_uid):
+            if self._is_there(query, sop_instance_uid):
                 return f"{status} already there: UIDs are derived from the content, so it is the same object"
         if reason is not None:
             return f"{status} {judge_dimse_status(reason, self.describe())}"
@@ -108,6 +105,13 @@ class StowRS:
                 except (requests.RequestException, OSError) as error:
                     raise self._no_answer(error) from error
         raise AssertionError("the loop returns or raises")
+
+    def _is_there(self, query: str, sop_instance_uid: str) -> bool:
+        """Whether a query finds the instance; not every server that stores can be asked."""
+        try:
+            return bool(self._find(query, SOPInstanceUID=sop_instance_uid))
+        except PermanentDeliveryError:
+            return False
 
     def _find(self, query: str, *, read: bool = True, **matching: str) -> Any:
         """One QIDO-RS request (PS3.18 section 10.6): the decoded answer."""
@@ -201,7 +205,20 @@ class _MultipartBody:
         return b""
 
 
+def _host(name: str, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  raises for one that is out of range
+    except ValueError as error:
+        raise ConfigurationError(f"destination {name}: url is not valid; write https://HOST:PORT/PATH") from error
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(f"destination {name}: write username and password as settings, not in url")
+    return parts.hostname or ""
+
+
 def _session(settings: StowRSSettings) -> requests.Session:
+    if settings.ca_file is not None and not settings.ca_file.is_file():
+        raise ConfigurationError(f"destination {settings.name}: there is no ca_file {settings.ca_file}")
     session = requests.Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
