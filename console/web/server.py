@@ -1,5 +1,6 @@
 """The web process: announce it, serve until told to stop."""
 
+import signal
 import threading
 
 import uvicorn
@@ -44,6 +45,12 @@ def run(settings: Settings) -> None:
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
     )
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)  # uvicorn raises the signal once more when it is done: it must not end us early
     try:
         server.run()
     finally:

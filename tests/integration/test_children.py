@@ -13,11 +13,7 @@ from loopback import wait_until
 from console.children import Child, Children
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
-STUBBORN = [
-    sys.executable,
-    "-c",
-    "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)",
-]
+DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
 
 
 def is_alive(pid: int) -> bool:
@@ -87,7 +83,7 @@ def test_stop_goes_by_rounds(tmp_path: Path) -> None:
 def test_a_stubborn_child_is_killed(tmp_path: Path) -> None:
     """A child that ignores SIGTERM is killed after its time, so that stopping is bounded."""
     out = tmp_path / "out"
-    child = Child("stubborn", STUBBORN, os.environ, log_file=out, stop_seconds=0.3)
+    child = Child("deaf", [sys.executable, "-c", DEAF], os.environ, log_file=out, stop_seconds=0.3)
     supervisor = Children([child])
     supervisor.start()
     wait_until(lambda: out.exists() and out.read_text() != "", "the child")
