@@ -114,7 +114,8 @@ class ScriptedSCP:
         if self._server is None:
             return
         for association in self._server.active_associations:
-            association.abort()
+            if association.is_established:
+                association.abort()
         self._server.shutdown()
         self._server = None
 
