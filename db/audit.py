@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from typing import Any
 
-from sqlalchemy import Text, cast, select
+from sqlalchemy import Text, cast, insert, select
 
 from db.models import AuditEvent, storable
 from db.session import Record, Transaction
@@ -26,6 +26,10 @@ _HASHED = (
     "study_instance_uid", "job_id", "detail", "previous_hash",
 )  # fmt: skip
 _STORED = (*_HASHED, "row_hash")
+_INSERT = insert(AuditEvent)
+_SELECT_LAST = select(AuditEvent.sequence, AuditEvent.row_hash).order_by(AuditEvent.sequence.desc()).limit(1)
+_HEAD = "audit_head"
+"""Where a transaction, the only writer while it lasts, remembers the last row it wrote."""
 
 
 class Outcome(IntEnum):
@@ -120,31 +124,33 @@ def append(
     Raises:
         AuditError: ``detail`` is no JSON.
     """
-    session = transaction.session
-    detail = _json_ready(detail or {})
-    last = session.execute(
-        select(AuditEvent.sequence, AuditEvent.row_hash).order_by(AuditEvent.sequence.desc()).limit(1)
-    ).one_or_none()
-    row = AuditEvent(
-        sequence=(last.sequence + 1) if last else 1,
-        at=transaction.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        event=event.word,
-        event_id=event.event_id,
-        event_type=event.event_type,
-        action=event.action,
-        outcome=int(outcome),
-        process=storable(transaction.process, 64),
-        user=storable(transaction.user, 128),
-        ae_title=storable(ae_title, 16),
-        address=storable(address, 64),
-        study_instance_uid=study_instance_uid,
-        job_id=job_id,
-        detail=detail,
-        previous_hash=last.row_hash if last else FIRST_PREVIOUS_HASH,
-    )
-    row.row_hash = _hash({name: getattr(row, name) for name in _HASHED})
-    session.add(row)
-    session.flush()
+    sequence, previous_hash = transaction.session.info.get(_HEAD) or _last_row(transaction)
+    content = {
+        "sequence": sequence + 1,
+        "at": transaction.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "event": event.word,
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+        "action": event.action,
+        "outcome": int(outcome),
+        "process": storable(transaction.process, 64),
+        "user": storable(transaction.user, 128),
+        "ae_title": storable(ae_title, 16),
+        "address": storable(address, 64),
+        "study_instance_uid": study_instance_uid,
+        "job_id": job_id,
+        "detail": _json_ready(detail or {}),
+        "previous_hash": previous_hash,
+    }
+    row_hash = _hash(content)
+    # past the unit of work of the ORM: every change of a state writes a row, so this is the busiest statement of all
+    transaction.session.connection().execute(_INSERT, {**content, "row_hash": row_hash})
+    transaction.session.info[_HEAD] = (sequence + 1, row_hash)
+
+
+def _last_row(transaction: Transaction) -> tuple[int, str]:
+    last = transaction.session.connection().execute(_SELECT_LAST).one_or_none()
+    return (last.sequence, last.row_hash) if last else (0, FIRST_PREVIOUS_HASH)
 
 
 def record_event(record: Record, event: Event, **facts: Any) -> None:

@@ -35,6 +35,7 @@ _POSTGRESQL_OPTIONS = " ".join(
 )
 _strict_json = partial(json.dumps, allow_nan=False)
 """Not-a-number is no JSON: PostgreSQL refuses it, so SQLite does as well."""
+_SQLITE_CLOCK = text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")
 _WRITER_LOCK = 0x76_65_73_73
 """Key of the PostgreSQL advisory lock: "vess"."""
 
@@ -130,16 +131,16 @@ def _first_line(error: SQLAlchemyError) -> str:
 
 def _lock(session: Session) -> None:
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+        session.connection().execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
     else:
         session.connection().exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _clock(session: Session) -> datetime:
     if session.get_bind().dialect.name == "postgresql":
-        moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        moment: datetime = session.connection().execute(text("SELECT clock_timestamp()")).scalar_one()
         return moment.astimezone(UTC)
-    value: str = session.execute(text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")).scalar_one()
+    value: str = session.connection().execute(_SQLITE_CLOCK).scalar_one()
     return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
