@@ -22,8 +22,8 @@ _COMPARISONS = ("equals", "one_of", "contains", "matches", "exists", "greater_th
 _WORDS = {"greater_than": ">", "at_least": "≥", "less_than": "<", "at_most": "≤"}
 
 _UNREADABLE = (
-    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, NotImplementedError, EOFError, struct.error,
-    BytesLengthException,
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, NotImplementedError, EOFError, OSError,
+    struct.error, BytesLengthException,
 )  # fmt: skip
 """What pydicom raises when it turns the bytes of a bad element into a value."""
 
