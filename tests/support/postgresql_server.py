@@ -26,15 +26,20 @@ _ACCOUNT = "postgres"
 
 
 class PostgresqlServer:
-    """A cluster that lives as long as the ``with`` block. It does not wait for the disk: only processes are killed.
+    """A cluster that lives as long as the ``with`` block.
 
     Attributes:
         folder: Holds the cluster, its socket and its log.
         process: The running server.
     """
 
-    def __init__(self) -> None:
-        """Prepare, start nothing."""
+    def __init__(self, *, durable: bool = False) -> None:
+        """Prepare, start nothing.
+
+        Args:
+            durable: Whether commits wait for the disk; tests that only kill processes need not.
+        """
+        self._durable = durable
         self.folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -47,7 +52,12 @@ class PostgresqlServer:
         data = self.folder / "data"
         make = [*_without_root(), BINARIES / "initdb", "-D", data, "-U", _ACCOUNT, "-A", "trust", "-E", "UTF8", "-N"]
         subprocess.run([str(part) for part in make], check=True, capture_output=True, cwd=self.folder)
-        settings = ["listen_addresses=", "fsync=off", "max_connections=200", f"unix_socket_directories={self.folder}"]
+        settings = [
+            "listen_addresses=",
+            f"fsync={'on' if self._durable else 'off'}",
+            "max_connections=200",
+            f"unix_socket_directories={self.folder}",
+        ]
         arguments = [*_without_root(), BINARIES / "postgres", "-D", data]
         for setting in settings:
             arguments += ["-c", setting]
