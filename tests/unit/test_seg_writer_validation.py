@@ -238,7 +238,7 @@ def test_compressed_objects_are_refused() -> None:
 
 
 def test_tables_of_the_standard_are_where_they_were() -> None:
-    """The private tables of highdicom still list what a Segmentation must have; a release that moves them fails here."""
+    """The private tables of highdicom still list what a Segmentation needs; a release that moves them fails here."""
     required = standard_tables.segmentation_requirements()
     type_1 = set().union(*(requirement.type_1 for requirement in required))
     type_2 = set().union(*(requirement.type_2 for requirement in required))

@@ -54,10 +54,7 @@ def _requirement(tree: Mapping[str, Any], *, of_groups: bool = False) -> Require
     """The tree without what is optional; ``of_groups``: the macros of an item are each optional, their content not."""
     attributes = tree.get("attributes", {})
     sequences = {
-        keyword: _requirement(entry, of_groups=keyword in (_CONTENT_IDENTIFICATION = frozenset({"ContentCreatorName"})
-"""Type 2 in the Content Identification macro (PS3.3 table 10-12), which the tables list as optional."""
-
-_SHARED, _PER_FRAME))
+        keyword: _requirement(entry, of_groups=keyword in (_SHARED, _PER_FRAME))
         for keyword, entry in attributes.items()
         if "attributes" in entry
     }
