@@ -2,8 +2,8 @@
 
 ``tmp/*.part`` -> fsync(file) -> rename into ``instances/XX/`` -> fsync(folder) -> (the record's transaction) -> answer.
 Both folders are on one file system. Names are hashes, never text from the wire. A file name holds the hash of the SOP
-Instance UID and of the content, so that writing the same object again replaces equal bytes by equal bytes, and other
-content under the same UID is another file.
+Instance UID and of all that is in the file, so that writing the same object again replaces equal bytes by equal bytes,
+and other content under the same UID is another file.
 """
 
 import errno
@@ -47,6 +47,7 @@ class IncomingFile:
         self._spool = spool
         self._path = spool.folder / "tmp" / f"{secrets.token_hex(16)}.part"
         self._hash = hashlib.sha256()
+        self._meta_hash = hashlib.sha256(file_meta)
         self._size = len(PREAMBLE) + len(file_meta)
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
@@ -76,7 +77,9 @@ class IncomingFile:
     def keep(self, sop_instance_uid: str) -> SpooledFile:
         """Synchronise the bytes and give the file its final name. The caller synchronises the folder."""
         sha256 = self._hash.hexdigest()
-        name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]}-{sha256[:32]}.dcm"
+        # the meta too: equal bytes under another transfer syntax are another object and must not replace this file
+        self._meta_hash.update(sha256.encode())
+        name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]}-{self._meta_hash.hexdigest()[:32]}.dcm"
         path = f"instances/{name[:2]}/{name}"
         try:
             os.fsync(self._file.fileno())

@@ -1,5 +1,6 @@
 """The worker process: a Celery worker with the threads pool around the two use cases."""
 
+import socket
 import threading
 from collections.abc import Sequence
 
@@ -73,7 +74,8 @@ def _serve(settings: Settings, services: Services, queues: Sequence[str]) -> Non
         pool="threads",
         concurrency=threads,
         queues=list(queues),
-        hostname=f"{services.owner[:8]}@%h",
+        hostname=f"{services.owner[:8]}@{socket.gethostname()}",
+        quiet=True,
         loglevel="WARNING",
         without_gossip=True,
         without_mingle=True,

@@ -73,11 +73,14 @@ def _listen(requests: list[str], arrived: threading.Condition) -> None:
     os._exit(0)  # the parent is gone: whatever is being computed, nobody waits for it
 
 
-def _limit_memory(limit_bytes: int) -> None:
-    import torch
+def _has_nvidia_gpu() -> bool:
+    """Whether there is a driver at all; only then is it worth the seconds to ask torch."""
+    return Path("/dev/nvidiactl").exists()
 
+
+def _limit_memory(limit_bytes: int) -> None:
     # CUDA reserves far more address space than it uses, so that the limit only fits a worker on CPU
-    if not torch.cuda.is_available():
+    if not _has_nvidia_gpu():
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
 
@@ -88,10 +91,12 @@ def _limit_cpu(seconds: int) -> None:
 
 
 def _device(wanted: str) -> str:
-    import torch
-
     if wanted != "auto":
         return wanted
+    if not _has_nvidia_gpu():
+        return "cpu"
+    import torch
+
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
