@@ -59,7 +59,6 @@ DEFAULT_RULES: tuple[Rule, ...] = tuple(
             "name": "xray-angiography",
             "when": _is("Modality", "XA", "XRF", "RF"),
             "segmenter": "ridge",
-            "prompt": "Please segment the blood vessel.",
         },
         {
             "name": "eye",
