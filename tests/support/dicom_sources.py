@@ -635,11 +635,8 @@ def _opt_groups(dataset: Dataset, frames: int, *, with_geometry: bool) -> None:
             index, 0.05, FrameAcquisitionDateTime="20240229101701", FrameReferenceDateTime="20240229101701"
         )
         groups.FrameContentSequence[0].FrameAcquisitionDuration = 10.0
-        groups.PlanePositionSequence[0].ImagePositionPatient = [
-            -0.4,
-            0.05 * index,
-            0.2,
-        ]  # B-scans follow each other in y
+        # B-scans follow each other along y, the normal of their plane
+        groups.PlanePositionSequence[0].ImagePositionPatient = [-0.4, 0.05 * index, 0.2]
         if not with_geometry:
             del groups.PlanePositionSequence
         per_frame.append(groups)

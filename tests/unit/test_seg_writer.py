@@ -206,6 +206,7 @@ def test_decimal_strings_that_are_too_long_are_shortened() -> None:
     source = CASES["ct"].series()
     with config.disable_value_validation():
         for number, header in enumerate(source.datasets):
+            del header.ImagePositionPatient
             header.ImagePositionPatient = ["-123.45678901234567", "-30.123456789012345", f"{number * 1.25:.15f}"]
     dataset = reread(build_segmentation(source, segmentation_of(mask_for(source)), IDENTITY))
     for groups in dataset.PerFrameFunctionalGroupsSequence:

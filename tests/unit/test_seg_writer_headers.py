@@ -81,8 +81,8 @@ def test_absent_attributes(name: str, keyword: str) -> None:
         ("PatientBirthDate", "01.01.1960"),
         ("StudyDate", "2024-02-29"),
         ("StudyTime", "10h15"),
-        ("PatientAge", "60"),
-        ("PatientWeight", "heavy"),
+        ("PatientWeight", "0.0"),
+        ("BodyPartExamined", "PARTIALBODY"),
         ("BodyPartExamined", "left leg, below knee"),
         ("TimezoneOffsetFromUTC", "CET"),
     ],
@@ -198,6 +198,13 @@ def test_lossy_compression_is_passed_on() -> None:
     dataset = build(CASES["xa_run"].series(**lossy))
     assert {keyword: dataset[keyword].value for keyword in lossy} == lossy
     assert build(CASES["xa_run"].series()).LossyImageCompression == "00"
+
+
+def test_removed_identity_needs_its_method() -> None:
+    """PatientIdentityRemoved passes with the method beside it, and not alone, where it would be invalid."""
+    told = build(small("xa_run", PatientIdentityRemoved="YES", DeidentificationMethod="By hand"))
+    assert (told.PatientIdentityRemoved, told.DeidentificationMethod) == ("YES", "By hand")
+    assert "PatientIdentityRemoved" not in build(small("xa_run", PatientIdentityRemoved="YES"))
 
 
 def test_contributing_equipment() -> None:

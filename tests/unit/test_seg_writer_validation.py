@@ -257,6 +257,11 @@ def test_tables_of_the_standard_are_where_they_were() -> None:
         ),
         ("Error - </PatientID(0010,0020)[1]> - Value invalid for this VR = <Doe>", ""),
         ("Warning - </StudyDate(0008,0020)> - Missing attribute that would be needed to build DICOMDIR", ""),
+        ("Error - </StudyInstanceUID(0020,000d)> - StudyInstanceUID has same value as FrameOfReferenceUID", ""),
+        (
+            "Error - </ReferencedFrameNumber(0008,1160)> - Shall not be present for Referenced SOP Class that is not multi-frame",
+            "",
+        ),
         ("Error - Missing something <Doe>", "dciodvfy on the object: Missing something"),
     ],
 )

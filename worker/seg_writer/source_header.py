@@ -39,14 +39,25 @@ _REQUIRED = (
 _OPTIONAL = (
     "IssuerOfPatientID",
     "StudyDescription",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
     "PatientIdentityRemoved",
     "DeidentificationMethod",
     "TimezoneOffsetFromUTC",
     "BodyPartExamined",
 )
+
+_BODY_PART_TERMS = """
+ABDOMEN ABDOMENPELVIS ADRENAL ANKLE AORTA ARM AXILLA BACK BLADDER BRAIN BREAST BRONCHUS BUTTOCK CALCANEUS CALF
+CAROTID CEREBELLUM CERVIX CHEEK CHEST CHESTABDOMEN CHESTABDPELVIS CIRCLEOFWILLIS CLAVICLE COCCYX COLON CORNEA
+CORONARYARTERY CSPINE CTSPINE DUODENUM EAR ELBOW ESOPHAGUS EXTREMITY EYE EYELID FACE FEMUR FINGER FOOT GALLBLADDER
+HAND HEAD HEADNECK HEART HIP HUMERUS IAC ILEUM ILIUM JAW JEJUNUM KIDNEY KNEE LARYNX LEG LIVER LSPINE LSSPINE LUNG
+MAXILLA MEDIASTINUM MOUTH NECK NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV NOSE ORBIT OVARY PANCREAS PAROTID
+PATELLA PELVIS PENIS PHARYNX PROSTATE RECTUM RIB SCALP SCAPULA SCLERA SCROTUM SHOULDER SKULL SPINE SPLEEN SSPINE
+STERNUM STOMACH SUBMANDIBULAR TESTIS THIGH THUMB THYMUS THYROID TLSPINE TMJ TOE TONGUE TRACHEA TSPINE URETER
+URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA
+"""
+_BODY_PARTS = frozenset(_BODY_PART_TERMS.split())
+"""Defined terms of BodyPartExamined (PS3.16 annex L) that validators of all ages know; others are left out, since the
+region of each segment is coded anyway."""
 
 _OFFSET = re.compile(r"(?P<sign>[+-])(?P<hours>0\d|1[0-4])(?P<minutes>[0-5]\d)")
 _SEXES = frozenset({"M", "F", "O", ""})
@@ -80,6 +91,8 @@ def copy_patient_and_study(source: SourceSeries, target: Dataset) -> None:
             value = ""
         if value or keyword in _REQUIRED:
             _set(target, keyword, value)
+    if target.get("PatientIdentityRemoved") == "YES" and "DeidentificationMethod" not in target:
+        del target.PatientIdentityRemoved  # it may not stand without the method (type 1C, PS3.3 C.7.1.1)
 
 
 def _fits(keyword: str, value: str | list[str]) -> bool:
@@ -87,6 +100,8 @@ def _fits(keyword: str, value: str | list[str]) -> bool:
         return value in _SEXES
     if isinstance(value, list):
         return False
+    if keyword == "BodyPartExamined":
+        return value in _BODY_PARTS
     if keyword == "TimezoneOffsetFromUTC":
         return _OFFSET.fullmatch(value) is not None
     try:

@@ -23,6 +23,10 @@ from worker.source_series import SourceKind, SourceSeries
 
 _DCIODVFY_SECONDS = 120
 _DCIODVFY_MESSAGE = re.compile(r"(?:Error|Warning) - (?:<(?P<path>/[^>]*)> - )?(?P<reason>[^<=]*)")
+_FAULTS_OF_THE_SOURCE = (*IDENTIFYING, "StudyInstanceUID", "FrameOfReferenceUID")
+"""Attributes that must equal the source whatever dciodvfy thinks of them."""
+_NOT_A_FAULT = ("needed to build DICOMDIR", "Referenced SOP Class that is not multi-frame")
+"""DICOMDIR wants attributes that may be empty; and a source with frames that its class forbids still needs their number."""
 _POSITION_TOLERANCE_MM = 1e-3
 _NAMED_PROBLEMS = 12
 
@@ -184,15 +188,13 @@ def _messages(program: str, path: Path) -> list[str]:
 
 
 def _without_values(line: str) -> str:
-    """The message without the value it quotes.
-
-    Empty for an identifying attribute, whose faults are the source's own, and for hints on making a DICOMDIR, which
-    wants attributes that the object may have empty.
-    """
+    """The message without the value it quotes; empty for what is the source's own fault or none."""
     match = _DCIODVFY_MESSAGE.match(line)
     if match is None:
         return "dciodvfy found an error"
     path = match["path"] or ""
-    if "DICOMDIR" in match["reason"] or any(path.startswith(f"/{keyword}(") for keyword in IDENTIFYING):
+    if any(path.startswith(f"/{keyword}(") for keyword in _FAULTS_OF_THE_SOURCE):
+        return ""
+    if any(words in match["reason"] for words in _NOT_A_FAULT):
         return ""
     return f"dciodvfy on {path or 'the object'}: {match['reason'].strip(' -')}"

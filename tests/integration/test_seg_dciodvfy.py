@@ -1,0 +1,80 @@
+"""David Clunie's dciodvfy has nothing to say about any segmentation object, nor about the generated sources."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import dicom_sources
+import pytest
+from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, IDENTITY_WITH_WEIGHTS, mask_for, segmentation_of
+
+from worker.image_stack import Imaging
+from worker.seg_writer.catalogue import VESSEL_TYPES
+from worker.seg_writer.writer import build_segmentation, save_segmentation
+from worker.segmenters.interface import SegmentClass
+
+pytestmark = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (package dicom3tools) is missing")
+
+OLDER_EDITION = {"opt_with_frame_of_reference", "opt_without", "opt_en_face"}
+"""Sources of which dciodvfy of 2022 follows an older edition of the Standard."""
+
+
+def messages(path: Path) -> list[str]:
+    """Every line that dciodvfy prints besides the name of the IOD."""
+    answer = subprocess.run(
+        ["dciodvfy", "-new", str(path)], check=False, capture_output=True, text=True, errors="replace", timeout=60
+    )
+    lines = (answer.stdout + answer.stderr).splitlines()
+    assert lines, "dciodvfy printed nothing at all"
+    return lines[1:]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in OLDER_EDITION])
+def test_sources_are_valid(name: str, tmp_path: Path) -> None:
+    """The generated sources are valid objects themselves, so that tests with them mean something."""
+    for path in dicom_sources.save(CASES[name].build()[:2], tmp_path):
+        assert messages(path) == []
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+@pytest.mark.parametrize("name", CASES)
+def test_segmentations_are_silent(name: str, segments: int, tmp_path: Path) -> None:
+    """No error and no warning for any class of source, with and without weights, hints and empty frames."""
+    source = CASES[name].series()
+    classes = ARTERY_AND_VEIN if segments == 2 else None
+    segmentation = segmentation_of(mask_for(source, segments), classes)
+    variants = (
+        build_segmentation(source, segmentation, IDENTITY),
+        build_segmentation(source, segmentation, IDENTITY_WITH_WEIGHTS, omit_empty_frames=False),
+        build_segmentation(source, segmentation, IDENTITY, viewer_hints=False),
+    )
+    for number, dataset in enumerate(variants):
+        save_segmentation(dataset, tmp_path / f"{number}.dcm")
+        assert messages(tmp_path / f"{number}.dcm") == []
+
+
+@pytest.mark.parametrize("imaging", [Imaging.CT, Imaging.FUNDUS])
+def test_every_type_of_the_catalogue_is_silent(imaging: Imaging, tmp_path: Path) -> None:
+    """Each vessel type makes a valid segment; all of them fit into one object."""
+    source = CASES["ct" if imaging is Imaging.CT else "op_rgb"].series()
+    classes = [SegmentClass(key, key.replace("_", " ")) for key in VESSEL_TYPES]
+    segmentation = segmentation_of(mask_for(source, len(classes)), classes)
+    save_segmentation(build_segmentation(source, segmentation, IDENTITY), tmp_path / "seg.dcm")
+    assert messages(tmp_path / "seg.dcm") == []
+
+
+@pytest.mark.parametrize(("region", "side"), [("KNEE", "L"), ("KNEE", ""), ("EYE", "R"), ("CAROTID", "B"), ("LEG", "")])
+def test_paired_body_parts_are_silent(region: str, side: str, tmp_path: Path) -> None:
+    """A paired body part needs no Laterality in the object: its side is in the segment."""
+    source = CASES["us_run"].series(BodyPartExamined=region, Laterality=side)
+    save_segmentation(build_segmentation(source, segmentation_of(mask_for(source)), IDENTITY), tmp_path / "seg.dcm")
+    assert messages(tmp_path / "seg.dcm") == []
+
+
+def test_a_fault_is_heard(tmp_path: Path) -> None:
+    """The check itself works: an object with a missing attribute is not silent."""
+    source = CASES["sc"].series()
+    dataset = build_segmentation(source, segmentation_of(mask_for(source)), IDENTITY)
+    del dataset.SegmentSequence[0].SegmentAlgorithmType
+    save_segmentation(dataset, tmp_path / "seg.dcm")
+    assert any("SegmentAlgorithmType" in message for message in messages(tmp_path / "seg.dcm"))
