@@ -259,7 +259,7 @@ def test_tables_of_the_standard_are_where_they_were() -> None:
         ("Warning - </StudyDate(0008,0020)> - Missing attribute that would be needed to build DICOMDIR", ""),
         ("Error - </StudyInstanceUID(0020,000d)> - StudyInstanceUID has same value as FrameOfReferenceUID", ""),
         (
-            "Error - </ReferencedFrameNumber(0008,1160)> - Shall not be present for Referenced SOP Class that is not multi-frame",
+            "Error - </ReferencedFrameNumber(0008,1160)> - Absent for Referenced SOP Class that is not multi-frame",
             "",
         ),
         ("Error - Missing something <Doe>", "dciodvfy on the object: Missing something"),

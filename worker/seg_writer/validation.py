@@ -26,7 +26,7 @@ _DCIODVFY_MESSAGE = re.compile(r"(?:Error|Warning) - (?:<(?P<path>/[^>]*)> - )?(
 _FAULTS_OF_THE_SOURCE = (*IDENTIFYING, "StudyInstanceUID", "FrameOfReferenceUID")
 """Attributes that must equal the source whatever dciodvfy thinks of them."""
 _NOT_A_FAULT = ("needed to build DICOMDIR", "Referenced SOP Class that is not multi-frame")
-"""DICOMDIR wants attributes that may be empty; and a source with frames that its class forbids still needs their number."""
+"""DICOMDIR wants attributes that may be empty; frames that the source's class forbids still need their number."""
 _POSITION_TOLERANCE_MM = 1e-3
 _NAMED_PROBLEMS = 12
 
