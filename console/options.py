@@ -28,13 +28,15 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", 
 
 
 def settings_of(config: Path | None, data_folder: Path | None) -> "Settings":
-    """Read the settings; ``--data-folder`` wins over every other source.
+    """Read the settings; ``--data-folder`` wins over every other source. Logs go to standard error from here on.
 
     Raises:
         ConfigurationError: One line for each thing that is wrong.
     """
+    from dicom_core.logs import configure_logs
     from dicom_core.settings_file import load_settings
 
+    configure_logs("cli", "WARNING")  # unless told so, structlog would print between the JSON on standard output
     settings = load_settings(config)
     if data_folder is not None:
         settings = settings.model_copy(update={"data_folder": data_folder.expanduser().absolute()})

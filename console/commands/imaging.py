@@ -74,7 +74,7 @@ def _send(files: "Sequence[DicomFile]", receiver: "Receiver", *, quiet: bool) ->
 
 
 def segment(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the files of one or more series.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Files of one or more series.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the SEG objects and previews go.")],
     segmenter: Annotated[str, typer.Option(metavar="NAME", help="Instead of the one that the rules choose.")] = "",
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="For segmenters that take one.")] = "",
@@ -90,8 +90,8 @@ def segment(
     from worker.local import segment_folder
 
     settings = options.settings_of(config, None)
-    if not folder.is_dir():
-        raise NotFoundError(f"{folder} is not a folder")
+    if not folder.exists():
+        raise NotFoundError(f"{folder} is neither a folder nor a file")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=json, transient=True) as bar:
         task = bar.add_task("reading", total=1.0)

@@ -1,0 +1,62 @@
+"""`vesselq segment`: a folder in, SEG objects and previews out, without any server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dicom_sources
+import pydicom
+
+
+def _segment(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "console.cli", "segment", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_folder_of_two_series(tmp_path: Path) -> None:
+    """Every series that a rule wants gets a SEG and a preview; standard output is one JSON document only."""
+    angiography = dicom_sources.xa_still(rows=128, columns=120)
+    plain_mr = dicom_sources.mr_series(frames=3, rows=32, columns=32, SeriesDescription="T1", ProtocolName="T1")
+    dicom_sources.save([*angiography, *plain_mr], tmp_path / "in")
+    done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json")
+    assert done.returncode == 0, done.stderr
+    by_modality = {series["modality"]: series for series in json.loads(done.stdout)["series"]}
+    assert by_modality["XA"]["status"] == "ok"
+    assert Path(by_modality["XA"]["preview_path"]).is_file()
+    seg = pydicom.dcmread(by_modality["XA"]["segmentation_path"])
+    assert seg.StudyInstanceUID == angiography[0].StudyInstanceUID
+    assert by_modality["MR"]["status"] == "skipped"
+    assert "no rule wants it" in by_modality["MR"]["reason"]
+
+
+def test_one_file_with_a_named_segmenter(tmp_path: Path) -> None:
+    """A single file is fine, and --segmenter goes over the rules."""
+    (path,) = dicom_sources.save(dicom_sources.sc(rows=128, columns=120), tmp_path / "in")
+    done = _segment(str(path), "--out", str(tmp_path / "out"), "--segmenter", "ridge", "--json")
+    assert done.returncode == 0, done.stderr
+    (series,) = json.loads(done.stdout)["series"]
+    assert series["segmenter"] == "ridge"
+    assert series["status"] in ("ok", "no vessel found")
+
+
+def test_failed_series_is_told(tmp_path: Path) -> None:
+    """A damaged series ends with exit code 1 and a reason that names the instance."""
+    (dataset,) = dicom_sources.xa_still(rows=128, columns=120)
+    dataset.PixelData = dataset.PixelData[:50]
+    dicom_sources.save([dataset], tmp_path / "in")
+    done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json")
+    assert done.returncode == 1
+    (series,) = json.loads(done.stdout)["series"]
+    assert series["status"] == "failed"
+    assert str(dataset.SOPInstanceUID) in series["reason"]
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
+    """A folder that is not there, or holds no DICOM, is exit code 4 and a sentence without a stack trace."""
+    (tmp_path / "empty").mkdir()
+    for folder in ("missing", "empty"):
+        done = _segment(str(tmp_path / folder), "--out", str(tmp_path / "out"))
+        assert done.returncode == 4
+        assert "Traceback" not in done.stderr
+        assert folder in done.stderr
