@@ -1,0 +1,59 @@
+"""The JSON API and the metrics, from the application that serves them."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from console.web.application import make_application
+from console.web.metrics import SiteMetrics
+from db import migrate
+from db.session import Record
+from dicom_core.settings import Settings
+from reference_blocks.markdown import code, table
+
+
+@contextmanager
+def _empty_record() -> Iterator[Record]:
+    with tempfile.TemporaryDirectory() as folder:
+        record = Record(f"sqlite:///{Path(folder) / 'empty.sqlite3'}", process="docs")
+        try:
+            migrate.upgrade(record)
+            yield record
+        finally:
+            record.close()
+
+
+def routes_sections() -> str:
+    """One section a route: what it answers and which parameters it takes."""
+    with _empty_record() as record:
+        paths = make_application(Settings(), record).openapi()["paths"]
+    return "\n\n".join(
+        _section(method, path, operation) for path, methods in paths.items() for method, operation in methods.items()
+    )
+
+
+def _section(method: str, path: str, operation: Mapping[str, Any]) -> str:
+    parts = [f"## `{method.upper()} {path}`", operation.get("description", "")]
+    rows = [
+        (code(parameter["name"]), parameter["in"], parameter.get("description", ""),
+         _default(parameter["schema"]))
+        for parameter in operation.get("parameters", [])
+    ]  # fmt: skip
+    if rows:
+        parts.append(table(["parameter", "in", "what it is", "default"], rows))
+    return "\n\n".join(parts)
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    default = schema.get("default", "")
+    return code(default if isinstance(default, str) else json.dumps(default))
+
+
+def metrics_table() -> str:
+    """Every metric, found by asking for them over an empty record."""
+    with _empty_record() as record:
+        found = [(code(metric.name), metric.documentation) for metric in SiteMetrics(record).collect()]
+    return table(["metric", "what it is"], found)
