@@ -78,6 +78,16 @@ def test_border_of_a_collimator_is_no_vessel() -> None:
     assert segment(stack_of(empty[None], Imaging.XRAY_ANGIOGRAPHY)).status is Status.NO_MASK
 
 
+def test_grey_leaf_of_a_collimator_is_no_vessel() -> None:
+    """Beside the straight edge of a grey leaf the vessels are found as without it, and the leaf is not."""
+    truth = vessel_mask()
+    covered = picture(truth, bright=False)
+    covered[-24:] *= 0.5
+    mask = segment(stack_of(covered[None], Imaging.XRAY_ANGIOGRAPHY)).mask[0, 0]
+    assert not mask[-23:].any()
+    assert dice(mask[:-30], truth[:-30]) > 0.7
+
+
 @pytest.mark.parametrize("imaging", list(Imaging))
 @pytest.mark.parametrize("level", [0.0, 100.0])
 def test_blank_picture_gives_no_mask(imaging: Imaging, level: float) -> None:

@@ -41,6 +41,8 @@ class PictureSettings:
         seed_probability: A connected piece counts only if it reaches this probability somewhere (hysteresis).
         minimum_extent: Least size of a piece in pixels, as a fraction of the diameter; the square root of its area.
         window: Intensities are cut off here; None takes the range of the picture.
+        collimated: Whether the leaves of a collimator may cover sides of the picture. Lengths then are fractions of the
+            picture's shorter side: a collimator covers, it does not magnify.
         margin: Width of the border of the field of view that is ignored, as a fraction of the diameter.
     """
 
@@ -56,6 +58,7 @@ class PictureSettings:
     seed_probability: float = 0.7
     minimum_extent: float = 0.02
     margin: float = 0.0
+    collimated: bool = False
     window: tuple[float, float] | None = None
 
 
@@ -100,6 +103,7 @@ PICTURES: Mapping[Imaging, PictureSettings] = MappingProxyType(
             seed_probability=0.85,
             minimum_extent=0.08,
             margin=0.015,
+            collimated=True,
         ),
         # Arterioles of 3 to 16 pixels in a field of 920. The logarithm evens out the fall of light towards the border.
         Imaging.FUNDUS: PictureSettings(
