@@ -6,11 +6,17 @@ turns. Goal: every command under 0.5 s.
     python benchmarks/command_line.py [--runs 5] [--json]
 """
 
+import sys
+from pathlib import Path
+
+# a script's own folder is the first on its path, where queue.py would hide the standard library's
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
 import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
 
 COMMANDS = (

@@ -11,6 +11,13 @@ receiver with equal pixel bytes. Exit code 3 when a peer is not installed.
     python benchmarks/ingest.py [--rounds 5] [--scale 0.1] [--json]
 """
 
+import sys
+from pathlib import Path
+
+# a script's own folder is the first on its path, where queue.py would hide the standard library's
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
 import argparse
 import contextlib
 import hashlib
@@ -21,7 +28,6 @@ import shutil
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -29,7 +35,6 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Protocol
 
 import psutil

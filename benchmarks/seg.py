@@ -7,15 +7,20 @@ alternate which of the two goes first; the ratio is the median over rounds. Goal
     python benchmarks/seg.py [--frames 200] [--size 512] [--segments 1] [--rounds 7] [--json]
 """
 
+import sys
+from pathlib import Path
+
+# a script's own folder is the first on its path, where queue.py would hide the standard library's
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
 import argparse
 import json
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
 
 import highdicom
 import numpy as np
@@ -24,15 +29,15 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+sys.path.insert(1, str(ROOT / "tests" / "support"))
 
-import dicom_sources  # noqa: E402 - found through the path set above
-import seg_cases  # noqa: E402
+import dicom_sources
+import seg_cases
 
-from worker.image_stack import Imaging  # noqa: E402
-from worker.seg_writer.reading import read_masks  # noqa: E402
-from worker.seg_writer.writer import build_segmentation, encode_segmentation  # noqa: E402
-from worker.source_series import SourceKind  # noqa: E402
+from worker.image_stack import Imaging
+from worker.seg_writer.reading import read_masks
+from worker.seg_writer.writer import build_segmentation, encode_segmentation
+from worker.source_series import SourceKind
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Recording what arrives: instances, the associations that brought them, the studies they open again."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 
@@ -206,18 +206,6 @@ def close_lost_associations(record: Record, silent_after_seconds: float) -> int:
         for row in rows:
             _close(transaction, row, AssociationOutcome.LOST)
         return len(rows)
-
-
-def close_forgotten_associations(record: Record, process_id: str, still_open: Collection[str]) -> int:
-    """Close what a listener that lives no longer holds: the record did not answer when such an association ended."""
-    with record.writing() as transaction:
-        rows = transaction.session.scalars(
-            select(AssociationRow).where(AssociationRow.process_id == process_id, AssociationRow.closed_at.is_(None))
-        ).all()
-        forgotten = [row for row in rows if row.association_id not in still_open]
-        for row in forgotten:
-            _close(transaction, row, AssociationOutcome.LOST)
-        return len(forgotten)
 
 
 def _close(transaction: Transaction, row: AssociationRow, outcome: AssociationOutcome) -> None:

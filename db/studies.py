@@ -4,16 +4,16 @@ import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import audit, jobs
 from db.audit import Event
-from db.models import AssociationRow, AssociationStudy, Instance, JobRow, Series, Study
+from db.models import AssociationRow, AssociationStudy, DeliveryRow, Instance, JobRow, Series, Study
 from db.register import PURGED, RECEIVED
 from db.session import Record, Transaction
 from dicom_core.errors import ConflictError, NotFoundError
-from dicom_core.job import Job, JobRequest, JobState
+from dicom_core.job import DeliveryState, Job, JobRequest, JobState
 from dicom_core.study import QuietStudy, StoredInstance, StoredSeries, StudyState
 
 AGEING_SECONDS_PER_POINT = 144.0
@@ -69,9 +69,22 @@ def _series_of(session: Session, study: Study) -> tuple[StoredSeries, ...]:
             calling_ae_title=association.calling_ae_title,
             called_ae_title=association.called_ae_title,
             peer_address=association.peer_address,
+            purged=_purged(session, series),
         )
         for series, association in rows
     )
+
+
+def _purged(session: Session, series: Series) -> int:
+    return session.scalars(
+        select(func.count())
+        .select_from(Instance)
+        .where(
+            Instance.study_instance_uid == series.study_instance_uid,
+            Instance.series_instance_uid == series.series_instance_uid,
+            Instance.state == PURGED,
+        )
+    ).one()
 
 
 def _instances(
@@ -189,12 +202,17 @@ def _still_counts(transaction: Transaction, study_instance_uid: str, request: Jo
 
 
 def _supersede(transaction: Transaction, study_instance_uid: str, series_instance_uid: str, generation: int) -> None:
+    """End older jobs whose result nobody has: a job in SENDING too, as long as nothing of it is sent or on its way."""
+    begun = exists().where(
+        DeliveryRow.job_id == JobRow.job_id, DeliveryRow.state.in_([DeliveryState.SENDING, DeliveryState.SENT])
+    )
+    states = [JobState.QUEUED, JobState.RUNNING, JobState.SEG_READY, JobState.SEND_FAILED]
     for row in transaction.session.scalars(
         select(JobRow).where(
             JobRow.study_instance_uid == study_instance_uid,
             JobRow.series_instance_uid == series_instance_uid,
             JobRow.generation < generation,
-            JobRow.state.in_([JobState.QUEUED, JobState.RUNNING, JobState.SEG_READY, JobState.SEND_FAILED]),
+            or_(JobRow.state.in_(states), and_(JobRow.state == JobState.SENDING, ~begun)),
         )
     ).all():
         jobs.end(transaction, row, JobState.SUPERSEDED, f"generation {generation} of the study replaced it")

@@ -2,10 +2,8 @@
 
 from typing import Any
 
+from dicom_core.identifiers import MANUFACTURER
 from dicom_core.routing import Rule
-
-SOFTWARE_MANUFACTURER = "vesselq"
-"""(0008,0070) of every object that vesselq makes; the loop guard looks for it."""
 
 _NOT_IMAGES = [
     "SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "FID", "ECG", "HD", "AU", "DOC", "PLAN",
@@ -40,7 +38,7 @@ DEFAULT_RULES: tuple[Rule, ...] = tuple(
     for rule in (
         {
             "name": "own-results",
-            "when": {"all": [_is("Manufacturer", SOFTWARE_MANUFACTURER)]},
+            "when": {"all": [_is("Manufacturer", MANUFACTURER)]},
             "skip": "made by vesselq itself",
         },
         {

@@ -45,6 +45,8 @@ def short_hash(*parts: str | int) -> str:
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
 
 
+MANUFACTURER = "vesselq"
+"""(0008,0070) of every object that vesselq makes; the loop guard looks for it."""
 IMPLEMENTATION_CLASS_UID = derived_uid("vesselq", "implementation class")
 """(0002,0012) of every file and association of ours (PS3.7 D.3.3.2)."""
 IMPLEMENTATION_VERSION_NAME = "VESSELQ"

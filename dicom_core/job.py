@@ -44,7 +44,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
         {_S.QUEUED, _S.SEG_READY, _S.NO_VESSEL_FOUND, _S.SKIPPED, _S.FAILED, _S.SUPERSEDED, _S.CANCELLED}
     ),
     _S.SEG_READY: frozenset({_S.SENDING, _S.SENT, _S.DONE, _S.SEND_FAILED, _S.SUPERSEDED, _S.CANCELLED}),
-    _S.SENDING: frozenset({_S.SENT, _S.SEND_FAILED, _S.CANCELLED}),
+    _S.SENDING: frozenset({_S.SENT, _S.SEND_FAILED, _S.CANCELLED, _S.SUPERSEDED}),
     _S.SENT: frozenset({_S.COMMITTED, _S.DONE, _S.SENDING, _S.SEND_FAILED}),
     _S.COMMITTED: frozenset({_S.DONE}),
     _S.DONE: frozenset({_S.PURGED, _S.SENDING}),

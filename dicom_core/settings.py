@@ -147,6 +147,10 @@ class SegmentationSettings(_Table):
     series_number: int = Field(9001, ge=1, description="SeriesNumber of the first result in a study.")
     omit_empty_frames: bool = Field(True, description="Leave out frames without a vessel.")
     viewer_hints: bool = Field(True, description="Add PixelMeasures and PlaneOrientation that viewers need.")
+    send_empty: bool = Field(
+        False,
+        description="Send an object without vessels too, instead of ending as NO_VESSEL_FOUND without one.",
+    )
 
 
 class RetentionSettings(_Table):

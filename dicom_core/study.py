@@ -99,6 +99,7 @@ class StoredSeries:
         instances: Ordered by SOP Instance UID, so that the input hash does not depend on the order of arrival; empty
             when the files of all of them are missing.
         calling_ae_title: Of the association that brought its last instance; "back to the sender" goes there.
+        purged: How many more instances it had that the retention policy has removed.
     """
 
     study_instance_uid: str
@@ -108,6 +109,7 @@ class StoredSeries:
     calling_ae_title: str
     called_ae_title: str
     peer_address: str
+    purged: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from db import deliveries, jobs, migrate, processes, register, retention, studies
 from db.session import Record
-from dicom_core.errors import VesselqError
+from dicom_core.errors import UnavailableError, VesselqError
 from dicom_core.logs import configure_logs, get_logger
 from dicom_core.messages import DELIVER_QUEUE, DELIVER_TASK, SEGMENT_QUEUE, SEGMENT_TASK
 from dicom_core.settings import Settings
@@ -40,7 +40,13 @@ class Dispatcher:
         """Turn studies that have been quiet for long enough into jobs."""
         register.close_lost_associations(self._record, processes.SILENT_AFTER_SECONDS)
         for study in studies.quiet_studies(self._record, self._settings.listener.stable_after_seconds):
-            created = studies.complete(self._record, study, self._requests.for_study(study))
+            try:
+                created = studies.complete(self._record, study, self._requests.for_study(study))
+            except UnavailableError:
+                raise
+            except Exception:  # the edge of one study: whatever is wrong with it, the others go on
+                log.exception("study cannot be completed", study_instance_uid=study.study_instance_uid)
+                continue
             log.info("study complete", study_instance_uid=study.study_instance_uid, jobs=len(created))
 
     def reap(self) -> None:
@@ -71,9 +77,8 @@ class Dispatcher:
         """Remove files that the retention policy lets go."""
         policy = self._settings.retention
         for study in retention.purge_sources(self._record, policy.purge_sources_after_days):
-            for path in study.paths:
-                self._spool.remove(path)
-            log.info("sources purged", study_instance_uid=study.study_instance_uid, instances=len(study.paths))
+            removed = retention.remove_purged(self._record, study, self._spool.remove)
+            log.info("sources purged", study_instance_uid=study.study_instance_uid, files=removed)
         for path in retention.results_to_remove(self._record, policy.purge_results_after_days):
             (self._settings.results_folder / path).unlink(missing_ok=True)
 

@@ -168,7 +168,16 @@ class IncomingInstance:
 
     def _keep(self, file: IncomingFile) -> Answer:
         header = self._whole_header()
-        registration = self._intake.committer.commit(lambda: self._durable(file, header))
+        kept: list[ReceivedInstance] = []
+
+        def durable() -> ReceivedInstance:
+            kept.append(self._durable(file, header))
+            return kept[0]
+
+        registration = self._intake.committer.commit(durable)
+        if not self._intake.spool.path(kept[0].path).is_file():
+            # the retention policy removed the same, purged instance at the moment at which it came again
+            raise IntakeError("The stored file went; send again", status=Status.OUT_OF_RESOURCES)
         self._opened.counts[registration.value] += 1
         if registration is Registration.CONFLICT:
             return Answer(Status.DUPLICATE_SOP_INSTANCE, "other content is stored under this UID; kept aside")

@@ -8,7 +8,7 @@ from itertools import islice
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicom_core.default_rules import SOFTWARE_MANUFACTURER
+from dicom_core.identifiers import MANUFACTURER
 from dicom_core.job import JobRequest, JobState
 from dicom_core.routing import Rule, first_match, values_of
 from dicom_core.settings import Settings
@@ -57,12 +57,14 @@ class JobRequests:
         """
         if not series.instances:
             return None, "none of its files is stored any more"
+        if series.purged:
+            return None, f"{series.purged} of its images are no longer kept; send the whole series again"
         skipped_by: Rule | None = None
         problem = ""
         for instance in islice(series.instances, MOST_HEADERS_READ):
             try:
                 header = self._header(instance.path)
-                own = SOFTWARE_MANUFACTURER in [str(value).strip() for value in values_of(header, "Manufacturer")]
+                own = MANUFACTURER in [str(value).strip() for value in values_of(header, "Manufacturer")]
                 rule = first_match(self._settings.rules, header)
             except Exception:  # noqa: BLE001  a hostile header may raise anything; it must end in words, not in a crash
                 problem = f"the header of instance {instance.sop_instance_uid} cannot be read"

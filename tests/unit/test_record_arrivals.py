@@ -230,16 +230,6 @@ def test_an_instance_that_comes_after_an_abort_does_not_hold_the_study(record):
     assert len(quiet(record).series[0].instances) == 2
 
 
-def test_associations_that_a_living_listener_forgot_are_closed(record):
-    """The record was away when it ended: the listener says what it still holds, the rest is closed."""
-    process, other = listener(record), listener(record)
-    held, forgotten, foreign = association(process), association(process), association(other)
-    for number, by in enumerate((held, forgotten, foreign)):
-        register.record_instances(record, [instance(by, number, study=f"1.2.{number}")])
-    assert register.close_forgotten_associations(record, process, {held.association_id}) == 1
-    assert [one.study_instance_uid for one in studies.quiet_studies(record, 0)] == ["1.2.1"]
-
-
 def test_files_without_a_row_are_found(record, clock):
     """Paths of stored and conflicting instances are known; purged and never recorded ones are not."""
     receive(record, 1, 2)

@@ -27,7 +27,7 @@ from sqlalchemy import select
 from db import deliveries, jobs, register, reports, retention, studies
 from db.models import Instance, JobRow, Study
 from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
-from dicom_core.job import JobState
+from dicom_core.job import DeliveryState, JobState
 
 
 def test_a_study_is_quiet_only_after_its_time(record, clock):
@@ -210,6 +210,29 @@ def test_a_job_that_is_being_sent_is_not_taken_back(record):
     receive(record, 3)
     complete(record)
     assert state(record, sending) is JobState.SENDING
+
+
+def test_a_job_whose_destination_never_answered_is_taken_back(record):
+    """A dead destination must not get both generations later: what only waited in SENDING is SUPERSEDED."""
+    sending = ready(record)
+    delivery = deliveries.claim(record, "w", 60)
+    deliveries.failed(record, delivery, "no answer", retryable=True, give_up_after_hours=72)
+    assert state(record, sending) is JobState.SENDING
+    receive(record, 3)
+    complete(record)
+    assert state(record, sending) is JobState.SUPERSEDED
+    assert [one.state for one in deliveries.of_job(record, sending.job_id)] == [DeliveryState.CANCELLED]
+
+
+def test_purged_instances_of_a_series_are_counted(record, clock):
+    """A late slice of a series whose other slices were purged comes with their number."""
+    receive(record, 1, 2)
+    complete(record, skip="no rule")
+    clock.advance(40 * 86400)
+    retention.purge_sources(record, 30)
+    receive(record, 3)
+    (series,) = quiet(record).series
+    assert (len(series.instances), series.purged) == (1, 2)
 
 
 def test_jobs_of_a_study_that_is_received_again_wait(record):

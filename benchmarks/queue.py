@@ -5,35 +5,38 @@ no work between them. Peer: the same number of the plainest transactions that co
 the same database, driver and durability, in turns with the subject. The ratio says how much of the database's own speed
 is left to the queue. Goals: 300 jobs/s on SQLite, 1,000 on PostgreSQL, a pass over 10,000 waiting jobs within 100 ms.
 
-(Not ``queue.py``: the first entry of the path is this folder, and libraries import the standard ``queue``.)
-
-    python benchmarks/job_queue.py [--jobs 200] [--waiting 10000] [--rounds 3] [--json]
+    python benchmarks/queue.py [--jobs 200] [--waiting 10000] [--rounds 3] [--json]
 """
+
+import sys
+from pathlib import Path
+
+# a script's own folder is the first on its path, where queue.py would hide the standard library's
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, text
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+sys.path.insert(1, str(ROOT / "tests" / "support"))
 
-from postgresql_server import BINARIES, PostgresqlServer  # noqa: E402 - found through the path set above
+from postgresql_server import BINARIES, PostgresqlServer
 
-from db import deliveries, jobs, migrate, studies  # noqa: E402
-from db.models import AssociationRow, AssociationStudy, DeliveryRow, JobRow, Series, Study  # noqa: E402
-from db.session import Record  # noqa: E402
-from dicom_core.job import JobState, KeptResult  # noqa: E402
+from db import deliveries, jobs, migrate, studies
+from db.models import AssociationRow, AssociationStudy, DeliveryRow, JobRow, Series, Study
+from db.session import Record
+from dicom_core.job import JobState, KeptResult
 
 TRANSACTIONS_OF_A_JOB = 4
 GOALS = {"sqlite": 300, "postgresql": 1000}

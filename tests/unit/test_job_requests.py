@@ -1,0 +1,123 @@
+"""From the headers of a quiet study to what is done with each of its series."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dicom_sources
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_core.job import JobRequest, JobState
+from dicom_core.settings import Settings
+from dicom_core.spool import Spool
+from dicom_core.study import QuietStudy, StoredInstance, StoredSeries
+from dicom_listener.job_requests import JobRequests
+
+CT_RULE = {
+    "name": "ct",
+    "when": {
+        "all": [{"keyword": "Modality", "equals": "CT"}, {"not": {"keyword": "ImageType", "equals": "LOCALIZER"}}]
+    },
+    "segmenter": "ridge",
+    "priority": 7,
+}
+SKIP_LOCALIZERS = {"name": "localizers", "when": {"keyword": "ImageType", "equals": "LOCALIZER"}, "skip": "a localizer"}
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "spool")
+    spool.prepare()
+    return spool
+
+
+def decide(spool: Spool, datasets: Sequence[Dataset], *, purged: int = 0, **tables: Any) -> JobRequest:
+    """The request for one series whose files lie in the spool."""
+    settings = Settings(**{"rules": [SKIP_LOCALIZERS, CT_RULE], **tables})
+    instances = []
+    for number, dataset in enumerate(datasets):
+        path = f"instances/00/{number}.dcm"
+        dataset.save_as(spool.path(path), enforce_file_format=True)
+        instances.append(
+            StoredInstance(str(dataset.SOPInstanceUID), "1.2", "1.2.840.10008.1.2.1", f"{number}" * 64, path)
+        )
+    series = StoredSeries("1.2.3", "1.2.3.4", "CT", tuple(instances), "A", "B", "127.0.0.1", purged)
+    study = QuietStudy("1.2.3", 0, None, (series,), 0)  # type: ignore[arg-type]  # the time plays no part
+    (request,) = JobRequests(settings, spool).for_study(study)
+    return request
+
+
+def test_matching_rule_decides(spool: Spool) -> None:
+    """The first rule that wants the series gives segmenter, destinations and priority."""
+    request = decide(spool, dicom_sources.ct_series(frames=2, rows=8, columns=8))
+    assert (request.state, request.rule, request.segmenter) == (JobState.QUEUED, "ct", "ridge")
+    assert (request.priority, request.destinations) == (7, ("sender",))
+
+
+def test_localizer_among_the_slices_does_not_hide_the_series(spool: Spool) -> None:
+    """A rule that segments one instance wins over one that skips another."""
+    datasets = dicom_sources.ct_series(frames=3, rows=8, columns=8)
+    datasets[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    assert decide(spool, datasets).rule == "ct"
+
+
+def test_series_of_localizers_is_skipped_in_words(spool: Spool) -> None:
+    """The reason is the rule's."""
+    datasets = dicom_sources.ct_series(frames=2, rows=8, columns=8)
+    for dataset in datasets:
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    request = decide(spool, datasets)
+    assert (request.state, request.reason, request.segmenter) == (JobState.SKIPPED, "a localizer", "")
+
+
+def test_series_that_no_rule_wants_is_skipped_in_words(spool: Spool) -> None:
+    """No match names the modality."""
+    request = decide(spool, dicom_sources.ct_series(frames=2, rows=8, columns=8), rules=[SKIP_LOCALIZERS])
+    assert (request.state, request.reason) == (JobState.SKIPPED, "no rule wants it (Modality CT)")
+
+
+def test_own_objects_are_left_alone_whatever_the_rules_say(spool: Spool) -> None:
+    """The loop guard is not a rule that a site could lose: vesselq's own manufacturer name ends it."""
+    datasets = dicom_sources.ct_series(frames=2, rows=8, columns=8)
+    for dataset in datasets:
+        dataset.Manufacturer = "vesselq"
+    request = decide(spool, datasets, rules=[CT_RULE])
+    assert (request.state, request.reason) == (JobState.SKIPPED, "made by vesselq itself")
+
+
+def test_unreadable_header_is_named(spool: Spool) -> None:
+    """A file that cannot be parsed ends in words with its UID, never in an exception."""
+    datasets = dicom_sources.ct_series(frames=1, rows=8, columns=8)
+    request = decide(spool, datasets)
+    assert request.state is JobState.QUEUED
+    spool.path("instances/00/0.dcm").write_bytes(b"\0" * 200)
+    settings = Settings(rules=[CT_RULE])
+    instance = StoredInstance(
+        str(datasets[0].SOPInstanceUID), "1.2", "1.2.840.10008.1.2.1", "0" * 64, "instances/00/0.dcm"
+    )
+    series = StoredSeries("1.2.3", "1.2.3.4", "CT", (instance,), "A", "B", "127.0.0.1")
+    study = QuietStudy("1.2.3", 0, None, (series,), 0)  # type: ignore[arg-type]  # the time plays no part
+    (request,) = JobRequests(settings, spool).for_study(study)
+    assert request.state is JobState.SKIPPED
+    assert datasets[0].SOPInstanceUID in request.reason
+
+
+def test_late_slice_of_a_purged_series_is_not_segmented_alone(spool: Spool) -> None:
+    """Without the slices that were purged the result would be wrong: the series is asked for again."""
+    request = decide(spool, dicom_sources.ct_series(frames=1, rows=8, columns=8), purged=59)
+    assert request.state is JobState.SKIPPED
+    assert request.reason == "59 of its images are no longer kept; send the whole series again"
+
+
+def test_hashes_tell_content_and_configuration_apart(spool: Spool) -> None:
+    """Other content is another input; another model setting is another configuration; another priority is neither."""
+    datasets = dicom_sources.ct_series(frames=2, rows=8, columns=8)
+    first = decide(spool, datasets)
+    assert decide(spool, datasets[:1]).input_hash != first.input_hash
+    assert decide(spool, datasets, models={"ridge": {"threshold": 0.6}}).configuration_hash != first.configuration_hash
+    other_priority = decide(spool, datasets, rules=[{**CT_RULE, "priority": 100}])
+    assert (other_priority.input_hash, other_priority.configuration_hash) == (
+        first.input_hash,
+        first.configuration_hash,
+    )
