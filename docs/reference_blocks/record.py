@@ -17,7 +17,8 @@ _STATES = {
     _S.DONE: "Nothing is left to do.",
     _S.PURGED: "DONE, and the source files have been removed by the retention policy.",
     _S.SKIPPED: "No rule wants the series, a rule says skip, or no code takes such images; the reason is in words.",
-    _S.NO_VESSEL_FOUND: "The segmenter looked and found nothing; no object is made or sent.",
+    _S.NO_VESSEL_FOUND: "The segmenter looked and found nothing; no object is made, unless `segmentation.send_empty` "
+    "asks for one: then the job goes on like any other.",
     _S.SUPERSEDED: "A later generation of the study replaced it before its result was sent.",
     _S.FAILED: "All tries failed, or one failed in a way that another try cannot change.",
     _S.SEND_FAILED: "The result is kept; a destination refused it for good, or did not answer for too long.",
@@ -35,7 +36,7 @@ _TRANSITIONS = {
     (_S.RUNNING, _S.QUEUED): "worker: a try failed and another is left, or it is told to stop and hands the job back; "
     "dispatcher: the lease ran out and another try is left",
     (_S.RUNNING, _S.SEG_READY): "worker: the object is valid and on the disk",
-    (_S.RUNNING, _S.NO_VESSEL_FOUND): "worker: the mask is empty",
+    (_S.RUNNING, _S.NO_VESSEL_FOUND): "worker: the mask is empty, and `segmentation.send_empty` is off",
     (_S.RUNNING, _S.SKIPPED): "worker: no code path takes such images, or the model does not know them",
     (_S.RUNNING, _S.FAILED): "worker or dispatcher: no try is left, or none can help",
     (_S.RUNNING, _S.SUPERSEDED): _REPLACED,
@@ -49,6 +50,7 @@ _TRANSITIONS = {
     (_S.SENDING, _S.SENT): "worker: the last delivery was answered",
     (_S.SENDING, _S.SEND_FAILED): "worker or dispatcher: every delivery has ended, one of them FAILED",
     (_S.SENDING, _S.CANCELLED): _STOPPED,
+    (_S.SENDING, _S.SUPERSEDED): f"{_REPLACED}, and nothing of the older result was sent or is on its way",
     (_S.SENT, _S.COMMITTED): _NOT_YET,
     (_S.SENT, _S.DONE): "worker: in the same transaction that made it SENT",
     (_S.SENT, _S.SENDING): _NOT_YET,
