@@ -80,7 +80,7 @@ def summarise(agreements: Sequence[Agreement]) -> Mapping[str, Summary]:
 
 
 def _centre_line(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return np.asarray(skeletonize(mask), np.bool_)  # type: ignore[no-untyped-call] # scikit-image is not typed
+    return np.asarray(skeletonize(mask), np.bool_)
 
 
 def _share_inside(line: NDArray[np.bool_], area: NDArray[np.bool_]) -> float:
