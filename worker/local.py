@@ -146,6 +146,7 @@ def _segment(
             software_version=SOFTWARE_VERSION,
             omit_empty_frames=settings.segmentation.omit_empty_frames,
             viewer_hints=settings.segmentation.viewer_hints,
+            send_empty=settings.segmentation.send_empty,
             output_folder=Path(work).resolve(),
         )
         try:
@@ -169,7 +170,9 @@ def _collect(result: SeriesResult, work: Path, out: Path, uid: str, modality: st
     )
     if result.status is not Status.OK:
         words = _WORDS[result.status]
-        return replace(outcome, status=words, reason=words)
+        outcome = replace(outcome, status=words, reason=words)
+    if not result.sha256:
+        return outcome
     segmentation, preview = out / f"{uid}.seg.dcm", out / f"{uid}.png"
     shutil.move(work / SEGMENTATION_FILE, segmentation)
     shutil.move(work / PREVIEW_FILE, preview)

@@ -103,6 +103,7 @@ def _segment(services: Services, job: Job, lease: Lease, folder: Path) -> Series
             software_version=SOFTWARE_VERSION,
             omit_empty_frames=settings.segmentation.omit_empty_frames,
             viewer_hints=settings.segmentation.viewer_hints,
+            send_empty=settings.segmentation.send_empty,
             output_folder=folder,
         ),
         progress=lambda _stage, _share: None,
@@ -111,7 +112,7 @@ def _segment(services: Services, job: Job, lease: Lease, folder: Path) -> Series
 
 
 def _keep(services: Services, job: Job, result: SeriesResult, folder: Path) -> None:
-    if result.status is not Status.OK:
+    if not result.sha256:
         jobs.finish_without_result(services.record, job, *_end_without_object(result), result.summary)
         return
     name = f"{job.job_id[:2]}/{job.job_id}"

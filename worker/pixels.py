@@ -200,17 +200,21 @@ def _warnings(scales: dict[FrameIdentity, GreyScale]) -> tuple[str, ...]:
 
 def _spacing(source: SourceSeries) -> tuple[float, float, float] | None:
     """Distances between slices, rows and columns (PS3.3 10.7.1.1, C.7.6.2)."""
-    first = source.datasets[0]
-    measures = functional_group(first, source.frames[0].frame_number, "PixelMeasuresSequence") or first
+    measures = _measures(source.datasets[0], source.frames[0].frame_number)
     in_plane = numbers(measures, "PixelSpacing", 2)
     if in_plane is None or min(in_plane) <= 0:
         return None
     if source.arrangement is not Arrangement.VOLUME:
-        return 1.0, in_plane[0], in_plane[1]
+        agreed = all(numbers(_measures(dataset, 1), "PixelSpacing", 2) == in_plane for dataset in source.datasets[1:])
+        return (1.0, in_plane[0], in_plane[1]) if agreed else None
     between = spacing_between_slices(_positions(source))
     if between is None:
         between = (numbers(measures, "SliceThickness", 1) or (1.0,))[0]
     return (between, in_plane[0], in_plane[1]) if between > 0 else None
+
+
+def _measures(dataset: Dataset, frame_number: int) -> Dataset:
+    return functional_group(dataset, frame_number, "PixelMeasuresSequence") or dataset
 
 
 def _positions(source: SourceSeries) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ class SeriesRequest(_Message):
         paths: Files of the series.
         uid_scope: What makes the result's UIDs ours: site key, study, series, generation, configuration.
         created_at: Written into the object; the same for every try of a job.
+        send_empty: Make an object without vessels too.
         output_folder: Existing folder for the results.
     """
 
@@ -43,14 +44,15 @@ class SeriesRequest(_Message):
     software_version: str
     omit_empty_frames: bool = True
     viewer_hints: bool = True
+    send_empty: bool = False
     output_folder: Path
 
 
 class SeriesResult(_Message):
-    """What the child reports. ``status`` is that of the segmenter; files lie in the output folder only for ``ok``.
+    """What the child reports. ``status`` is that of the segmenter.
 
     Attributes:
-        sha256: Of the SEG file.
+        sha256: Of the SEG file; "" where there is none, and then there is nothing in the output folder at all.
         summary: JSON-ready facts for the record: frames, voxels, model, seconds by stage, warnings.
     """
 

@@ -57,13 +57,13 @@ def read_series(paths: Sequence[Path]) -> SourceSeries:
         left_out: LeftOut = []
         images = _without_repetitions(_images(headers, left_out), left_out)
         images = _largest_class(images, left_out)
-        placements = [_placement(header) for header in images]
-        longest = max(images, key=lambda header: header.number_of_frames)
-        if longest.number_of_frames > 1 or _Placement.FRAMES in placements:
-            return _multi_frame_series(longest, images, left_out)
-        if _Placement.SLICE in placements:
+        placements = {header: _placement(header) for header in images}
+        longest = max(images, key=lambda header: (header.number_of_frames, placements[header] is _Placement.FRAMES))
+        if placements[longest] is _Placement.FRAMES:
+            return _placed_frames_series(longest, images, left_out)
+        if longest.number_of_frames == 1 and _Placement.SLICE in placements.values():
             return _slice_series(images, left_out)
-        return _picture_series(images, left_out)
+        return _unplaced_series(images, left_out)
 
 
 # --- choosing instances -----------------------------------------------------------------------------------------------
@@ -143,23 +143,21 @@ def _placement(header: SourceHeader) -> _Placement:
         return _Placement.NOTHING
 
 
-# --- multi-frame ------------------------------------------------------------------------------------------------------
+# --- multi-frame with a place for each frame --------------------------------------------------------------------------
 
 
-def _multi_frame_series(taken: SourceHeader, images: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
-    """One job takes one multi-frame instance, the longest; the others are left out with a warning."""
+def _placed_frames_series(taken: SourceHeader, images: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
+    """One job takes one such instance, the longest; the others are left out with a warning."""
     others = [header for header in images if header is not taken]
     left_out += [(header.uid, "not the longest multi-frame instance; one job takes one") for header in others]
     warnings = [f"{len(others)} more instances of the series are not segmented"] if others else []
-    kind, arrangement = SourceKind.RUN, Arrangement.RUN
+    with damage_named(taken.name):
+        volume = _volume_of_frames(taken)
+    kind, arrangement = _kind_of_frames(volume, taken.number_of_frames)
     frame_numbers: Sequence[int] = range(1, taken.number_of_frames + 1)
-    if _placement(taken) is _Placement.FRAMES:
-        with damage_named(taken.name):
-            volume = _volume_of_frames(taken)
-        kind, arrangement = _kind_of_frames(volume, taken.number_of_frames)
-        if kind is SourceKind.ENHANCED:
-            frame_numbers = [index + 1 for index in volume.order]
-            warnings += volume.warnings
+    if kind is SourceKind.ENHANCED:
+        frame_numbers = [index + 1 for index in volume.order]
+        warnings += volume.warnings
     return SourceSeries(
         kind=kind,
         arrangement=arrangement,
@@ -201,7 +199,7 @@ def _frame_plane(header: SourceHeader, frame_number: int) -> Plane:
     return Plane(cosines, place, phases=phases)
 
 
-# --- single-frame -----------------------------------------------------------------------------------------------------
+# --- slices -----------------------------------------------------------------------------------------------------------
 
 
 def _slice_series(headers: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
@@ -248,22 +246,30 @@ def _snap_orientation(headers: Sequence[SourceHeader], volume: Volume) -> None:
             header.dataset.ImageOrientationPatient = list(volume.orientation)
 
 
-def _picture_series(headers: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
-    """Pictures of one size: the size that most have, the first of equals."""
-    in_sequence = sorted(headers, key=_sequence)
-    sizes = Counter(_size(header) for header in in_sequence)
-    size = sizes.most_common(1)[0][0]
+# --- runs and pictures ------------------------------------------------------------------------------------------------
+
+
+def _unplaced_series(images: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
+    """Runs and pictures of one size: the size with most frames, the first of equals."""
+    in_sequence = sorted(images, key=_sequence)
+    frames: Counter[tuple[int, int, bool]] = Counter()
+    for header in in_sequence:
+        frames[_size(header)] += header.number_of_frames
+    size = frames.most_common(1)[0][0]
     taken = [header for header in in_sequence if _size(header) == size]
     others = [header for header in in_sequence if _size(header) != size]
     left_out += [(header.uid, "another size or kind of colour than most of the series") for header in others]
-    warnings = [f"{len(others)} pictures of another size or kind of colour are not segmented"] if others else []
+    warnings = [f"{len(others)} images of another size or kind of colour are not segmented"] if others else []
+    moving = any(header.number_of_frames > 1 for header in taken)
     return SourceSeries(
-        kind=SourceKind.PICTURES,
-        arrangement=Arrangement.FRAMES,
+        kind=SourceKind.RUN if moving else SourceKind.PICTURES,
+        arrangement=Arrangement.RUN if moving and len(taken) == 1 else Arrangement.FRAMES,
         imaging=imaging_of(taken[0].dataset),
         datasets=tuple(header.dataset for header in taken),
         paths=tuple(header.path for header in taken),
-        frames=tuple(FrameIdentity(header.uid, 1) for header in taken),
+        frames=tuple(
+            FrameIdentity(header.uid, number) for header in taken for number in range(1, header.number_of_frames + 1)
+        ),
         left_out=tuple(left_out),
         warnings=tuple(warnings),
     )

@@ -96,6 +96,22 @@ def test_empty_mask_ends_visibly_without_an_object(benches: Any) -> None:
     assert not run_next_delivery(bench.services)
 
 
+def test_empty_mask_is_sent_on_request(benches: Any, tmp_path: Path) -> None:
+    """With ``send_empty`` the job goes on to DONE with an object of empty frames, and its record says so."""
+    bench = benches(model={"mode": "empty"}, segmentation={"send_empty": True})
+    job_id = bench.queue()
+    run_next_job(bench.services)
+    job = jobs.get(bench.record, job_id)
+    assert job.state is JobState.SEG_READY
+    assert job.result["warnings"] == ["no vessel was found: the object is empty"]
+    assert job.result["frames_with_vessel"] == 0
+    assert run_next_delivery(bench.services)
+    assert jobs.get(bench.record, job_id).state is JobState.DONE
+    (sent,) = [pydicom.dcmread(path) for path in (tmp_path / "shelf").rglob("*.dcm")]
+    assert sent.NumberOfFrames == 3
+    assert not any(sent.PixelData)
+
+
 def test_poison_fails_after_three_attempts_and_others_go_on(benches: Any) -> None:
     """A series that kills its child every time is FAILED after three attempts, in words."""
     bench = benches(model={"mode": "die"})

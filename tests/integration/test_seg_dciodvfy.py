@@ -5,13 +5,14 @@ import subprocess
 from pathlib import Path
 
 import dicom_sources
+import numpy as np
 import pytest
 from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, IDENTITY_WITH_WEIGHTS, mask_for, segmentation_of
 
 from worker.image_stack import Imaging
 from worker.seg_writer.catalogue import VESSEL_TYPES
 from worker.seg_writer.writer import build_segmentation, save_segmentation
-from worker.segmenters.interface import SegmentClass
+from worker.segmenters.interface import SegmentClass, Status
 
 pytestmark = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (package dicom3tools) is missing")
 
@@ -51,6 +52,15 @@ def test_segmentations_are_silent(name: str, segments: int, tmp_path: Path) -> N
     for number, dataset in enumerate(variants):
         save_segmentation(dataset, tmp_path / f"{number}.dcm")
         assert messages(tmp_path / f"{number}.dcm") == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_empty_segmentations_are_silent(name: str, tmp_path: Path) -> None:
+    """An object that says of every frame that no vessel was found is valid too."""
+    source = CASES[name].series()
+    nothing = segmentation_of(np.zeros_like(mask_for(source)), status=Status.NO_MASK)
+    save_segmentation(build_segmentation(source, nothing, IDENTITY), tmp_path / "seg.dcm")
+    assert messages(tmp_path / "seg.dcm") == []
 
 
 @pytest.mark.parametrize("imaging", [Imaging.CT, Imaging.FUNDUS])

@@ -40,6 +40,21 @@ def test_one_file_with_a_named_segmenter(tmp_path: Path) -> None:
     assert series["status"] in ("ok", "no vessel found")
 
 
+def test_empty_object_on_request(tmp_path: Path) -> None:
+    """With ``segmentation.send_empty`` a blank picture gets an object too, and the table still says what was found."""
+    (dataset,) = dicom_sources.xa_still(rows=128, columns=120)
+    dataset.PixelData = b"\x80" * len(dataset.PixelData)
+    dicom_sources.save([dataset], tmp_path / "in")
+    (tmp_path / "vesselq.toml").write_text("[segmentation]\nsend_empty = true\n")
+    for name, arguments in (("default", ()), ("empty", ("--config", str(tmp_path / "vesselq.toml")))):
+        done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / name), "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        (series,) = json.loads(done.stdout)["series"]
+        assert series["status"] == "no vessel found"
+        assert (series["segmentation_path"] is not None) == (name == "empty")
+    assert not any(pydicom.dcmread(series["segmentation_path"]).PixelData)
+
+
 def test_failed_series_is_told(tmp_path: Path) -> None:
     """A damaged series ends with exit code 1 and a reason that names the instance."""
     (dataset,) = dicom_sources.xa_still(rows=128, columns=120)

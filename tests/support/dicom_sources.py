@@ -456,6 +456,14 @@ def xa_still(rows: int = 64, columns: int = 72, **attributes: object) -> list[Da
     return _finish([_projection("xa", "XA", 1, rows, columns, multi_frame=False, **_POSITIONER)], attributes)
 
 
+def xa_runs(
+    lengths: Sequence[int] = (4, 6, 1), rows: int = 64, columns: int = 72, **attributes: object
+) -> list[Dataset]:
+    """Several runs of angiography in one series, as many systems store them; a length of 1 is a still."""
+    instances = [(xa_run(length, rows, columns) if length > 1 else xa_still(rows, columns))[0] for length in lengths]
+    return _finish(instances, attributes)
+
+
 def xrf_run(frames: int = 6, rows: int = 64, columns: int = 72, **attributes: object) -> list[Dataset]:
     """Radiofluoroscopy, one multi-frame instance."""
     return _finish([_projection("xrf", "RF", frames, rows, columns, multi_frame=True)], attributes)

@@ -76,6 +76,7 @@ CASES: dict[str, SourceCase] = {
     ),
     "xa_run": SourceCase(dicom_sources.xa_run, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY),
     "xa_run_odd_columns": SourceCase(_odd_columns, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY),
+    "xa_runs": SourceCase(dicom_sources.xa_runs, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY),
     "xrf_run": SourceCase(dicom_sources.xrf_run, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY),
     "us_run": SourceCase(dicom_sources.us_run, SourceKind.RUN, Imaging.ULTRASOUND),
     "sc_multiframe": SourceCase(dicom_sources.sc_multiframe, SourceKind.RUN, Imaging.OTHER),
@@ -102,7 +103,9 @@ def as_series(datasets: Sequence[Dataset], kind: SourceKind, imaging: Imaging) -
         for number in range(1, int(dataset.get("NumberOfFrames") or 1) + 1)
     )
     paths = tuple(Path(f"{number}.dcm") for number in range(len(datasets)))
-    return SourceSeries(kind, _ARRANGEMENTS[kind], imaging, tuple(datasets), paths, frames)
+    several_runs = kind is SourceKind.RUN and len(datasets) > 1
+    arrangement = Arrangement.FRAMES if several_runs else _ARRANGEMENTS[kind]
+    return SourceSeries(kind, arrangement, imaging, tuple(datasets), paths, frames)
 
 
 def mask_for(source: SourceSeries, classes: int = 1, *, empty_first_frame: bool = True) -> NDArray[np.bool_]:
@@ -119,11 +122,13 @@ def mask_for(source: SourceSeries, classes: int = 1, *, empty_first_frame: bool 
     return mask
 
 
-def segmentation_of(mask: NDArray[np.bool_], classes: Sequence[SegmentClass] | None = None) -> Segmentation:
+def segmentation_of(
+    mask: NDArray[np.bool_], classes: Sequence[SegmentClass] | None = None, status: Status = Status.OK
+) -> Segmentation:
     """A segmenter's answer with this mask."""
     chosen = tuple(classes) if classes else (BLOOD_VESSEL, *ARTERY_AND_VEIN)[: len(mask)]
     return Segmentation(
-        status=Status.OK,
+        status=status,
         mask=mask,
         probability=mask.astype(np.float16),
         classes=chosen,

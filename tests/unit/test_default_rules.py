@@ -4,7 +4,8 @@ import dicom_sources as sources
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_core.default_rules import DEFAULT_RULES, SOFTWARE_MANUFACTURER
+from dicom_core.default_rules import DEFAULT_RULES
+from dicom_core.identifiers import MANUFACTURER
 from dicom_core.routing import first_match
 
 CONTRAST = {"ContrastBolusAgent": "Iohexol"}
@@ -63,7 +64,7 @@ def test_what_is_no_image_is_skipped_in_words(modality):
 def test_own_results_are_never_segmented_again():
     """The loop guard comes before everything else, whatever the modality says."""
     for modality in ("SEG", "XA", "CT"):
-        rule = first_match(DEFAULT_RULES, _header(Modality=modality, Manufacturer=SOFTWARE_MANUFACTURER, **CONTRAST))
+        rule = first_match(DEFAULT_RULES, _header(Modality=modality, Manufacturer=MANUFACTURER, **CONTRAST))
         assert rule.name == "own-results"
     assert DEFAULT_RULES[0].name == "own-results"
 

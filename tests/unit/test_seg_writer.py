@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 import seg_cases
 from pydicom import config, dcmread
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, IDENTITY_WITH_WEIGHTS, mask_for, segmentation_of
 
 from dicom_core.errors import InvalidSegmentationError, SpoolError, UnsupportedSourceError
 from worker.image_stack import FrameIdentity, Imaging
 from worker.seg_writer.reading import read_masks
+from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, encode_segmentation, save_segmentation
+from worker.segmenters.interface import Status
 from worker.source_series import SourceKind, SourceSeries
 
 WITHOUT_GEOMETRY = [name for name, case in CASES.items() if case.kind in (SourceKind.RUN, SourceKind.PICTURES)]
@@ -130,8 +133,9 @@ def test_common_content(name: str) -> None:
         image = derivation.SourceImageSequence[0]
         assert image.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
         assert image.SpatialLocationsPreserved == "YES"
-        assert image.ReferencedSOPClassUID == header.SOPClassUID
-        assert ("ReferencedFrameNumber" in image) == (int(header.get("NumberOfFrames") or 1) > 1)
+        instance = next(one for one in source.datasets if one.SOPInstanceUID == image.ReferencedSOPInstanceUID)
+        assert image.ReferencedSOPClassUID == instance.SOPClassUID
+        assert ("ReferencedFrameNumber" in image) == (int(instance.get("NumberOfFrames") or 1) > 1)
 
 
 @pytest.mark.parametrize("name", WITHOUT_GEOMETRY)
@@ -246,6 +250,37 @@ def test_part_of_a_run() -> None:
     assert [key[2] for key in read_masks(dataset)] == [2, 4, 6, 8, 10]
 
 
+def test_each_of_several_runs_is_a_stack() -> None:
+    """Of several runs the dimensions are segment, stack and time; a still is a stack of one; one run needs no stack."""
+    source = CASES["xa_runs"].series()
+    mask = mask_for(source, empty_first_frame=False)
+    dataset = reread(build_segmentation(source, segmentation_of(mask), IDENTITY))
+    pointers = [keyword_for_tag(item.DimensionIndexPointer) for item in dataset.DimensionIndexSequence]
+    assert pointers == ["ReferencedSegmentNumber", "StackID", "TemporalPositionIndex"]
+    contents = [groups.FrameContentSequence[0] for groups in dataset.PerFrameFunctionalGroupsSequence]
+    expected = [(str(run), time) for run, length in ((1, 4), (2, 6), (3, 1)) for time in range(1, length + 1)]
+    assert [(content.StackID, content.TemporalPositionIndex) for content in contents] == expected
+    assert [tuple(content.DimensionIndexValues) for content in contents] == [
+        (1, int(stack), time) for stack, time in expected
+    ]
+    assert {content.InStackPositionNumber for content in contents} == {1}
+    one = build_segmentation(CASES["xa_run"].series(), segmentation_of(mask_for(CASES["xa_run"].series())), IDENTITY)
+    assert [keyword_for_tag(item.DimensionIndexPointer) for item in one.DimensionIndexSequence] == [
+        "ReferencedSegmentNumber", "TemporalPositionIndex",
+    ]  # fmt: skip
+
+
+def test_runs_that_differ_in_pixel_spacing_give_no_spacing() -> None:
+    """The hint must hold for all frames: where the runs disagree it is 1 mm, as where there is none."""
+    source = CASES["xa_runs"].series(PixelSpacing=[0.2, 0.2])
+    segmentation = segmentation_of(mask_for(source))
+    shared = build_segmentation(source, segmentation, IDENTITY).SharedFunctionalGroupsSequence[0]
+    assert shared.PixelMeasuresSequence[0].PixelSpacing == [0.2, 0.2]
+    source.datasets[1].PixelSpacing = [0.3, 0.3]
+    shared = build_segmentation(source, segmentation, IDENTITY).SharedFunctionalGroupsSequence[0]
+    assert shared.PixelMeasuresSequence[0].PixelSpacing == [1, 1]
+
+
 def test_dimension_indices_are_unique_and_ordered() -> None:
     """Every frame has its own dimension index values, as many as there are dimensions, in rising order."""
     for name in CASES:
@@ -296,6 +331,24 @@ def test_empty_mask_is_refused(name: str) -> None:
     mask = np.zeros((1, len(source.frames), 64, 72), np.bool_)
     with pytest.raises(InvalidSegmentationError, match="empty"):
         build_segmentation(source, segmentation_of(mask), IDENTITY)
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+@pytest.mark.parametrize("name", CASES)
+def test_empty_mask_of_a_model_that_found_nothing_has_all_frames(name: str, segments: int) -> None:
+    """With status NO_MASK every frame of the source is there for every segment, and empty, whatever the setting."""
+    source = CASES[name].series()
+    mask = np.zeros_like(mask_for(source, segments))
+    segmentation = segmentation_of(mask, status=Status.NO_MASK)
+    contents = []
+    for omit in (True, False):
+        dataset = build_segmentation(source, segmentation, IDENTITY, omit_empty_frames=omit)
+        contents.append(encode_segmentation(dataset))
+        read = read_masks(reread(dataset))
+        assert_equal_masks(read, expected_masks(source, mask, with_empty=True))
+        assert len(read) == segments * len(source.frames)
+        validate_segmentation(dataset, source, mask, use_dciodvfy=False)
+    assert contents[0] == contents[1]
 
 
 def test_one_empty_segment_is_allowed() -> None:

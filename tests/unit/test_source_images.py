@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dicom_sources
 import pytest
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 
 from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
@@ -448,14 +448,57 @@ def test_frames_without_description_are_refused(tmp_path: Path) -> None:
         series([dataset], tmp_path)
 
 
-def test_of_several_runs_the_longest_is_taken(tmp_path: Path) -> None:
-    """One job segments one run; the others are left out, and the reader is told how many."""
-    runs = [dicom_sources.xa_run(frames=count, SeriesInstanceUID="1.2.3")[0] for count in (3, 7, 5)]
-    still = dicom_sources.xa_still(SeriesInstanceUID="1.2.3")
-    source = series([*runs, *still], tmp_path)
-    assert taken(source) == uids(runs[1:2]) * 7
-    assert {uid for uid, _ in source.left_out} == set(uids([runs[0], runs[2], *still]))
-    assert source.warnings == ("3 more instances of the series are not segmented",)
+def test_runs_and_stills_of_one_size_stay_together(tmp_path: Path) -> None:
+    """All frames of all runs are one job, by InstanceNumber, then UID, then frame number; no one is left out."""
+    runs = dicom_sources.xa_runs((3, 7, 1, 5))
+    runs[0].InstanceNumber = 9
+    runs[2].InstanceNumber = runs[3].InstanceNumber
+    equals = sorted(runs[2:], key=lambda dataset: str(dataset.SOPInstanceUID))
+    expected = [runs[1], *equals, runs[0]]
+    source = series([runs[3], runs[0], runs[2], runs[1]], tmp_path)
+    assert (source.kind, source.arrangement) == (SourceKind.RUN, Arrangement.FRAMES)
+    assert [dataset.SOPInstanceUID for dataset in source.datasets] == uids(expected)
+    assert [(frame.sop_instance_uid, frame.frame_number) for frame in source.frames] == [
+        (dataset.SOPInstanceUID, number)
+        for dataset in expected
+        for number in range(1, int(dataset.get("NumberOfFrames") or 1) + 1)
+    ]
+    assert [dataset.SOPInstanceUID for dataset, path in zip(source.datasets, source.paths, strict=True)] == [
+        dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in source.paths
+    ]
+    assert (source.left_out, source.warnings) == ((), ())
+
+
+def test_runs_of_the_size_with_most_frames_are_taken(tmp_path: Path) -> None:
+    """Not the most instances nor the longest run: two of 4 frames go before one of 7 and three stills."""
+    runs = dicom_sources.xa_runs((4, 4), SeriesInstanceUID="1.2.3")
+    others = [
+        *dicom_sources.xa_run(frames=7, rows=32, columns=36, SeriesInstanceUID="1.2.3"),
+        *dicom_sources.xa_runs((1, 1, 1), rows=48, columns=48, SeriesInstanceUID="1.2.3"),
+    ]
+    source = series([*others, *runs], tmp_path)
+    assert taken(source) == [uid for uid in uids(runs) for _ in range(4)]
+    assert dict(source.left_out) == dict.fromkeys(
+        uids(others), "another size or kind of colour than most of the series"
+    )
+    assert source.warnings == ("4 images of another size or kind of colour are not segmented",)
+
+
+def test_stills_that_outnumber_a_run_of_another_size_are_pictures(tmp_path: Path) -> None:
+    """The kind follows what is taken, not what the series holds."""
+    stills = dicom_sources.xa_runs((1, 1, 1), SeriesInstanceUID="1.2.3")
+    run = dicom_sources.xa_run(frames=2, rows=32, columns=36, SeriesInstanceUID="1.2.3")
+    source = series([*run, *stills], tmp_path)
+    assert (source.kind, source.arrangement, taken(source)) == (SourceKind.PICTURES, Arrangement.FRAMES, uids(stills))
+
+
+def test_of_several_placed_multi_frame_instances_the_longest_is_taken(tmp_path: Path) -> None:
+    """Volumes are not joined: one is segmented, and the reader is told of the others."""
+    volumes = [dicom_sources.enhanced_ct(frames=count, SeriesInstanceUID="1.2.3")[0] for count in (3, 5)]
+    source = series(volumes, tmp_path)
+    assert taken(source) == uids(volumes[1:]) * 5
+    assert [uid for uid, _ in source.left_out] == uids(volumes[:1])
+    assert source.warnings == ("1 more instances of the series are not segmented",)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -472,4 +515,4 @@ def test_pictures_of_one_size_stay_together(tmp_path: Path) -> None:
     source = series([*others, *reversed(pictures)], tmp_path)
     assert taken(source) == uids(pictures)
     assert {uid for uid, _ in source.left_out} == set(uids(others))
-    assert source.warnings == ("2 pictures of another size or kind of colour are not segmented",)
+    assert source.warnings == ("2 images of another size or kind of colour are not segmented",)

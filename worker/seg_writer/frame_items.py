@@ -8,7 +8,8 @@ Encoding: Explicit VR Little Endian with explicit lengths (PS3.5 sections 7.1.2 
 """
 
 import struct
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ _LONG_HEADER = frozenset({b"SQ", b"OB", b"UT"})
 """Of the value representations used here, those with a 32 bit length field."""
 _ITEM = b"\xfe\xff\x00\xe0"
 
+Place = tuple[bytes, tuple[int, ...]]
+"""Encoded attributes of Frame Content and the indices of the dimensions after the segment."""
+
 
 def per_frame_element(source: SourceSeries, wanted: NDArray[np.bool_]) -> RawDataElement:
     """The encoded sequence, in the order of the pixels: by segment, then by frame.
@@ -35,11 +39,12 @@ def per_frame_element(source: SourceSeries, wanted: NDArray[np.bool_]) -> RawDat
     """
     headers = {str(header.SOPInstanceUID): header for header in source.datasets}
     derivations = [_derivation_image(headers[frame.sop_instance_uid], frame) for frame in source.frames]
+    places = list(_places(source))
     items: list[bytes] = []
     for segment, frames in enumerate(wanted, 1):
         identification = _segment_identification(segment)
         items += (
-            derivations[index] + _frame_content(source.kind, segment, index + 1) + identification
+            derivations[index] + _frame_content(segment, places[index]) + identification
             for index in np.flatnonzero(frames).tolist()
         )
     value = b"".join(map(_item, items))
@@ -52,15 +57,47 @@ def _segment_identification(segment: int) -> bytes:
     return _sequence("SegmentIdentificationSequence", [number])
 
 
-def _frame_content(kind: SourceKind, segment: int, position: int) -> bytes:
+def _frame_content(segment: int, place: Place) -> bytes:
     """Frame Content macro (PS3.3 C.7.6.16.2.2) with the indices of the dimensions; elements in the order of tags."""
-    if kind is SourceKind.RUN:
-        place = _element("TemporalPositionIndex", b"UL", struct.pack("<L", position))
-        indices = _element("DimensionIndexValues", b"UL", struct.pack("<2L", segment, position))
-        return _sequence("FrameContentSequence", [place + indices])
-    place = _text("StackID", b"SH", "1") + _element("InStackPositionNumber", b"UL", struct.pack("<L", position))
-    indices = _element("DimensionIndexValues", b"UL", struct.pack("<3L", segment, 1, position))
-    return _sequence("FrameContentSequence", [place + indices])
+    attributes, indices = place
+    values = struct.pack(f"<{1 + len(indices)}L", segment, *indices)
+    return _sequence("FrameContentSequence", [attributes + _element("DimensionIndexValues", b"UL", values)])
+
+
+def position_dimensions(source: SourceSeries) -> tuple[str, ...]:
+    """What orders the frames of one segment: time for a run, run and time for several, the place among pictures."""
+    if source.kind is SourceKind.PICTURES:
+        return ("StackID", "InStackPositionNumber")
+    return ("TemporalPositionIndex",) if len(source.datasets) == 1 else ("StackID", "TemporalPositionIndex")
+
+
+def _places(source: SourceSeries) -> Iterator[Place]:
+    """Where each frame stands, for ``position_dimensions``.
+
+    Of several runs each is a stack of its own; its frames show one view, so all lie at place 1 of the stack
+    (In-Stack Position Number is required with Stack ID).
+    """
+    lengths: Counter[str] = Counter()
+    stacks: dict[str, int] = {}
+    for position, frame in enumerate(source.frames, 1):
+        if source.kind is SourceKind.PICTURES:
+            yield _stack_position(1, position), (1, position)
+        elif len(source.datasets) == 1:
+            yield _time(position), (position,)
+        else:
+            lengths[frame.sop_instance_uid] += 1
+            stack = stacks.setdefault(frame.sop_instance_uid, len(stacks) + 1)
+            time = lengths[frame.sop_instance_uid]
+            yield _stack_position(stack, 1) + _time(time), (stack, time)
+
+
+def _stack_position(stack: int, position: int) -> bytes:
+    number = _element("InStackPositionNumber", b"UL", struct.pack("<L", position))
+    return _text("StackID", b"SH", str(stack)) + number
+
+
+def _time(position: int) -> bytes:
+    return _element("TemporalPositionIndex", b"UL", struct.pack("<L", position))
 
 
 def _derivation_image(header: Dataset, frame: FrameIdentity) -> bytes:

@@ -5,25 +5,21 @@ rows and columns equal the source and the Derivation Image macro carries the who
 these sources.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from worker.seg_writer.frame_items import per_frame_element
+from worker.seg_writer.frame_items import per_frame_element, position_dimensions
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.text_values import decimal_strings
-from worker.source_series import SourceKind, SourceSeries
+from worker.source_series import SourceSeries
 
 _SEGMENT_IDENTIFICATION = Tag("SegmentIdentificationSequence")
 _FRAME_CONTENT = Tag("FrameContentSequence")
-
-_POSITION_INDICES = {
-    SourceKind.RUN: ("TemporalPositionIndex",),
-    SourceKind.PICTURES: ("StackID", "InStackPositionNumber"),
-}
-"""The dimensions after the segment number: time for a run, the place in the series for pictures."""
 
 
 def assemble(
@@ -38,7 +34,7 @@ def assemble(
 
     Args:
         source: Of kind ``RUN`` or ``PICTURES``.
-        mask: ``(segments, frames, rows, columns)`` bool with at least one voxel.
+        mask: ``(segments, frames, rows, columns)`` bool; all False only without ``omit_empty_frames``.
         identity: Gives the DimensionOrganizationUID.
         omit_empty_frames: Leave out frames in which a segment has no pixel.
         viewer_hints: Add the shared plane orientation and pixel measures that OHIF and dcmqi expect; the strict object
@@ -49,8 +45,8 @@ def assemble(
         mask.any(axis=(2, 3), out=wanted)
     dataset = Dataset()
     _add_pixels(dataset, mask[wanted])
-    _add_dimensions(dataset, _POSITION_INDICES[source.kind], identity.uid("dimension organization"))
-    shared = _viewer_hints(source.datasets[0]) if viewer_hints else Dataset()
+    _add_dimensions(dataset, position_dimensions(source), identity.uid("dimension organization"))
+    shared = _viewer_hints(source.datasets) if viewer_hints else Dataset()
     dataset.SharedFunctionalGroupsSequence = [shared]
     frames = per_frame_element(source, wanted)
     dataset[frames.tag] = frames
@@ -90,11 +86,12 @@ def _add_dimensions(dataset: Dataset, positions: tuple[str, ...], organization_u
     dataset.DimensionOrganizationSequence = [organization]
 
 
-def _viewer_hints(header: Dataset) -> Dataset:
+def _viewer_hints(headers: Iterable[Dataset]) -> Dataset:
     shared = Dataset()
     orientation, measures = Dataset(), Dataset()
     orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    measures.PixelSpacing = _pixel_spacing(header)
+    spacings = {tuple(_pixel_spacing(header)) for header in headers}
+    measures.PixelSpacing = list(spacings.pop()) if len(spacings) == 1 else ["1", "1"]
     measures.SliceThickness = 1
     shared.PlaneOrientationSequence = [orientation]
     shared.PixelMeasuresSequence = [measures]

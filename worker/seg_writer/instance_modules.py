@@ -8,7 +8,7 @@ from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
 
-from dicom_core.identifiers import derived_uid
+from dicom_core.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
 from worker.seg_writer.catalogue import code_item
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.segments import RESEARCH_USE, segment_sequence
@@ -24,9 +24,7 @@ from worker.seg_writer.text_values import LONG_STRING, long_string
 from worker.segmenters.interface import Segmentation
 from worker.source_series import SourceSeries
 
-MANUFACTURER = "vesselq"
 CONTENT_LABEL = "VESSELS"
-IMPLEMENTATION_CLASS_UID = derived_uid("vesselq", "implementation class")
 
 
 def add_instance_modules(
@@ -133,6 +131,6 @@ def _add_file_meta(dataset: Dataset) -> None:
     meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = "VESSELQ"
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta
     dataset.preamble = b"\0" * 128

@@ -17,6 +17,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_core.errors import UnsupportedSourceError
+from dicom_core.identifiers import MANUFACTURER
+from worker.functional_groups import functional_group
 from worker.image_stack import FrameIdentity
 from worker.seg_writer.catalogue import CATEGORY
 from worker.seg_writer.identity import SegmentationIdentity
@@ -38,7 +40,7 @@ def assemble(
 
     Args:
         source: Of kind ``SLICES`` or ``ENHANCED``.
-        mask: ``(segments, frames, rows, columns)`` bool with at least one voxel.
+        mask: ``(segments, frames, rows, columns)`` bool; all False only without ``omit_empty_frames``.
         identity: Gives the UIDs.
         omit_empty_frames: Leave out frames in which a segment has no voxel.
 
@@ -75,8 +77,8 @@ def _build(
         series_number=identity.series_number,
         sop_instance_uid=identity.sop_instance_uid,
         instance_number=1,
-        manufacturer="vesselq",
-        manufacturer_model_name="vesselq",
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MANUFACTURER,
         software_versions="unknown",
         device_serial_number="unknown",
         transfer_syntax_uid=ExplicitVRLittleEndian,
@@ -136,15 +138,14 @@ def _slice_headers(source: SourceSeries) -> list[Dataset]:
 
 def _enhanced_header(header: Dataset) -> Dataset:
     """A multi-frame header with the three plane macros (PS3.3 C.7.6.16.2.1, .3 and .4) and nothing else."""
-    shared = header.SharedFunctionalGroupsSequence[0]
-    frames = list(header.PerFrameFunctionalGroupsSequence)
-    orientations = [_macro(shared, frame, "PlaneOrientationSequence").ImageOrientationPatient for frame in frames]
+    numbers = range(1, len(header.PerFrameFunctionalGroupsSequence) + 1)
+    orientations = [_macro(header, number, "PlaneOrientationSequence").ImageOrientationPatient for number in numbers]
     positions = [
-        decimal_strings(_macro(shared, frame, "PlanePositionSequence").ImagePositionPatient) for frame in frames
+        decimal_strings(_macro(header, number, "PlanePositionSequence").ImagePositionPatient) for number in numbers
     ]
-    measures = _macro(shared, frames[0], "PixelMeasuresSequence")
+    measures = _macro(header, 1, "PixelMeasuresSequence")
     base = _base_header(header)
-    base.NumberOfFrames = len(frames)
+    base.NumberOfFrames = len(numbers)
     base.SharedFunctionalGroupsSequence = [
         _groups(
             PlaneOrientationSequence={"ImageOrientationPatient": _agreed_orientation(orientations)},
@@ -160,12 +161,11 @@ def _enhanced_header(header: Dataset) -> Dataset:
     return base
 
 
-def _macro(shared: Dataset, frame: Dataset, keyword: str) -> Dataset:
-    found = frame.get(keyword) or shared.get(keyword)
-    if not found:
+def _macro(header: Dataset, frame_number: int, keyword: str) -> Dataset:
+    found = functional_group(header, frame_number, keyword)
+    if found is None:
         raise ValueError(f"no {keyword}")
-    item: Dataset = found[0]
-    return item
+    return found
 
 
 def _groups(**macros: dict[str, object]) -> Dataset:

@@ -13,7 +13,7 @@ from dicom_core.spool import keep_file
 from worker.seg_writer import frame_reference, patient_geometry
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.instance_modules import add_instance_modules
-from worker.segmenters.interface import Segmentation
+from worker.segmenters.interface import Segmentation, Status
 from worker.source_series import SourceKind, SourceSeries
 
 
@@ -32,14 +32,15 @@ def build_segmentation(
     Args:
         source: Headers and frame order; nothing of the pixel data is read.
         segmentation: ``mask`` is ``(classes, frames, rows, columns)`` bool with one frame for each of
-            ``source.frames`` and the rows and columns of the source.
+            ``source.frames`` and the rows and columns of the source. It may be empty where the status is ``NO_MASK``:
+            the object then has all frames, to say of each that nothing was found there.
         identity: UIDs, time and model.
         omit_empty_frames: Leave out frames in which a segment has no pixel; False for viewers that want all.
         viewer_hints: For sources without geometry: add the orientation and pixel measures that OHIF and dcmqi need to
             open the object. False gives the strict object.
 
     Raises:
-        InvalidSegmentationError: The mask is empty or does not fit the source.
+        InvalidSegmentationError: The mask does not fit the source, or is empty though the status is not ``NO_MASK``.
         UnsupportedSourceError: The geometry of the source cannot be expressed.
     """
     with config.disable_value_validation():  # odd values of the source are dealt with here, not warned of and logged
@@ -55,6 +56,7 @@ def _build(
     viewer_hints: bool,
 ) -> Dataset:
     _check(source, segmentation)
+    omit_empty_frames = omit_empty_frames and bool(segmentation.mask.any())
     if source.kind in (SourceKind.SLICES, SourceKind.ENHANCED):
         dataset = patient_geometry.assemble(source, segmentation.mask, identity, omit_empty_frames=omit_empty_frames)
     else:
@@ -76,7 +78,7 @@ def _check(source: SourceSeries, segmentation: Segmentation) -> None:
             f"The mask has {mask.shape[0]} classes and {mask.shape[1]} frames; "
             f"{len(segmentation.classes)} classes and {len(source.frames)} frames are expected."
         )
-    if not mask.any():
+    if not mask.any() and segmentation.status is not Status.NO_MASK:
         raise InvalidSegmentationError("The mask is empty: no vessel was found, so there is no segmentation to write.")
     for header in source.datasets:
         if (header.get("Rows"), header.get("Columns")) != mask.shape[2:]:
