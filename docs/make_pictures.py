@@ -15,11 +15,11 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 from console.demo.studies import DemoStudy, demo_studies  # noqa: E402 - found through the path set above
-from worker.pixels import decode  # noqa: E402
+from worker.pixels.decoding import decode  # noqa: E402
 from worker.seg_writer.preview import write_preview  # noqa: E402
 from worker.segmenters.interface import Prompt  # noqa: E402
 from worker.segmenters.ridge import RidgeSegmenter  # noqa: E402
-from worker.source_images import read_series  # noqa: E402
+from worker.source_images.reading import read_series  # noqa: E402
 
 PICTURE = DOCS / "pictures" / "results.png"
 HEIGHT_PIXELS = 400

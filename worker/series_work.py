@@ -11,7 +11,7 @@ import numpy as np
 from dicom_core.errors import InvalidSegmentationError
 from dicom_core.identifiers import derived_uid
 from worker.image_stack import ImageStack
-from worker.pixels import decode
+from worker.pixels.decoding import decode
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.preview import most_vessel, write_preview
 from worker.seg_writer.validation import validate_segmentation
@@ -19,7 +19,7 @@ from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.segmenters.interface import Prompt, Segmentation, Segmenter, SegmenterInfo, Status
 from worker.series_messages import PREVIEW_FILE, SEGMENTATION_FILE, SeriesRequest, SeriesResult, StageCallback
 from worker.single_runs import joined, single_runs
-from worker.source_images import read_series
+from worker.source_images.reading import read_series
 from worker.source_series import SourceSeries
 
 

@@ -20,7 +20,7 @@ from dicom_core.errors import VesselqError
 from dicom_core.job import Job, JobState
 from worker.seg_writer.reading import read_masks
 from worker.seg_writer.validation import validate_segmentation
-from worker.source_images import read_series
+from worker.source_images.reading import read_series
 from worker.source_series import SourceSeries
 
 

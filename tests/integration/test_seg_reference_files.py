@@ -14,7 +14,7 @@ from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY_WITH_WEIGHTS, mask_for, s
 from worker.seg_writer.reading import read_masks
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, encode_segmentation, save_segmentation
-from worker.source_images import read_series
+from worker.source_images.reading import read_series
 from worker.source_series import SourceKind
 
 SHARED = Path(os.environ.get("VESSELQ_SHARED", Path(__file__).resolve().parents[3] / "shared"))

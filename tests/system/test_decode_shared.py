@@ -15,14 +15,14 @@ from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_core.errors import SourceError
-from worker.decoding.codecs import encoded_frame
-from worker.decoding.colour import rgb_of_samples
-from worker.decoding.frame_bytes import stored_frames
-from worker.decoding.layout import PixelLayout, pixel_layout
-from worker.decoding.native import native_frame
 from worker.image_stack import Imaging
-from worker.pixels import decode
-from worker.source_images import read_series
+from worker.pixels.codecs import encoded_frame
+from worker.pixels.colour import rgb_of_samples
+from worker.pixels.decoding import decode
+from worker.pixels.frame_bytes import stored_frames
+from worker.pixels.layout import PixelLayout, pixel_layout
+from worker.pixels.native import native_frame
+from worker.source_images.reading import read_series
 from worker.source_series import SourceKind
 
 SHARED = Path(os.environ.get("VESSELQ_SHARED", Path(__file__).parents[2].parent / "shared")) / "data"

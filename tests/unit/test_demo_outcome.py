@@ -21,7 +21,7 @@ from db.audit import Verification
 from dicom_core.errors import NotFoundError
 from dicom_core.job import Job, JobState
 from worker.seg_writer.writer import build_segmentation, save_segmentation
-from worker.source_images import read_series
+from worker.source_images.reading import read_series
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOLDS = Verification(rows=7, first_bad_sequence=None, problem="", head_hash="a" * 64)

@@ -19,11 +19,11 @@ from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.pixels.processing import convert_color_space
 
 from dicom_core.errors import DamagedSourceError, SourceError, SourceTooLargeError, UnsupportedSourceError
-from worker.decoding.grey_levels import BROKEN_MODALITY_LUT, BROKEN_RESCALE
 from worker.image_stack import Arrangement, ImageStack
-from worker.pixels import decode
-from worker.source_damage import damage_named
-from worker.source_images import read_series
+from worker.pixels.decoding import decode
+from worker.pixels.grey_levels import BROKEN_MODALITY_LUT, BROKEN_RESCALE
+from worker.source_images.damage import damage_named
+from worker.source_images.reading import read_series
 
 Array = NDArray[Any]
 ROWS, COLUMNS = 37, 46

@@ -12,7 +12,7 @@ from dicom_core.errors import InvalidSegmentationError, SourceTooLargeError
 from worker.image_stack import Arrangement, FrameIdentity
 from worker.segmenters.interface import BLOOD_VESSEL, Segmentation, Status
 from worker.single_runs import joined, single_runs
-from worker.source_images import read_series
+from worker.source_images.reading import read_series
 from worker.source_series import SourceKind, SourceSeries
 
 PLENTY = 1 << 30

@@ -14,8 +14,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 
 from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
 from worker.image_stack import Arrangement, Imaging
-from worker.imaging_kind import imaging_of
-from worker.source_images import read_series
+from worker.source_images.imaging_kind import imaging_of
+from worker.source_images.reading import read_series
 from worker.source_series import SourceKind, SourceSeries
 
 SR = "1.2.840.10008.5.1.4.1.1.88.11"

@@ -18,11 +18,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_core.errors import UnsupportedSourceError
 from dicom_core.identifiers import MANUFACTURER
-from worker.functional_groups import functional_group
 from worker.image_stack import FrameIdentity
 from worker.seg_writer.catalogue import CATEGORY
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.text_values import decimal_strings
+from worker.source_images.functional_groups import functional_group
 from worker.source_series import SourceKind, SourceSeries
 
 _ORIENTATION_NOISE = 1e-3

@@ -9,12 +9,12 @@ from pydicom import uid
 
 from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
 from dicom_core.identifiers import is_uid
-from worker.functional_groups import functional_group
 from worker.image_stack import Arrangement, FrameIdentity
-from worker.imaging_kind import imaging_of
-from worker.slice_geometry import OTHER_PHASE, Plane, Volume, arrange
-from worker.source_damage import damage_named, pydicom_silenced
-from worker.source_headers import SourceHeader, numbers, read_headers
+from worker.source_images.damage import damage_named, pydicom_silenced
+from worker.source_images.functional_groups import functional_group
+from worker.source_images.headers import SourceHeader, numbers, read_headers
+from worker.source_images.imaging_kind import imaging_of
+from worker.source_images.slice_geometry import OTHER_PHASE, Plane, Volume, arrange
 from worker.source_series import SourceKind, SourceSeries
 
 _NO_SOURCE = {

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_core.errors import SourceTooLargeError, UnsupportedSourceError
-from worker.decoding.codecs import encoded_frame
-from worker.decoding.colour import Palette, palette_of, rgb_of_samples
-from worker.decoding.frame_bytes import StoredFrame, stored_frames
-from worker.decoding.grey_levels import GreyScale, grey_scale
-from worker.decoding.layout import PixelLayout, pixel_layout
-from worker.decoding.native import native_frame
-from worker.functional_groups import functional_group
 from worker.image_stack import Arrangement, FrameIdentity, ImageStack
-from worker.slice_geometry import slice_normal, spacing_between_slices
-from worker.source_damage import damage_named, pydicom_silenced
-from worker.source_headers import numbers
+from worker.pixels.codecs import encoded_frame
+from worker.pixels.colour import Palette, palette_of, rgb_of_samples
+from worker.pixels.frame_bytes import StoredFrame, stored_frames
+from worker.pixels.grey_levels import GreyScale, grey_scale
+from worker.pixels.layout import PixelLayout, pixel_layout
+from worker.pixels.native import native_frame
+from worker.source_images.damage import damage_named, pydicom_silenced
+from worker.source_images.functional_groups import functional_group
+from worker.source_images.headers import numbers
+from worker.source_images.slice_geometry import slice_normal, spacing_between_slices
 from worker.source_series import SourceSeries
 
 MAXIMUM_BYTES = 4 << 30

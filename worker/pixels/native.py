@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.decoding.layout import PixelLayout, StoredValues
+from worker.pixels.layout import PixelLayout, StoredValues
 
 _FLOAT_TYPES = {"FloatPixelData": "f4", "DoubleFloatPixelData": "f8"}
 

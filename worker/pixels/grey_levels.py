@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_core.errors import DamagedSourceError
-from worker.decoding.layout import PixelLayout, StoredValues
-from worker.functional_groups import functional_group
-from worker.source_headers import numbers
+from worker.pixels.layout import PixelLayout, StoredValues
+from worker.source_images.functional_groups import functional_group
+from worker.source_images.headers import numbers
 
 BROKEN_MODALITY_LUT = "the Modality LUT contradicts its descriptor; the pixels are used as stored"
 BROKEN_RESCALE = "rescale slope or intercept is no usable number; the pixels are used as stored"

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
 from dicom_core.errors import DamagedSourceError
-from worker.decoding.layout import PixelLayout
+from worker.pixels.layout import PixelLayout
 
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _UNDEFINED_LENGTH = 0xFFFFFFFF

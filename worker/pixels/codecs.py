@@ -12,8 +12,8 @@ import openjpeg
 from pydicom import uid
 
 from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
-from worker.decoding.codestream import Codestream, jpeg2000_codestream, jpeg_codestream
-from worker.decoding.layout import PixelLayout, StoredValues
+from worker.pixels.codestream import Codestream, jpeg2000_codestream, jpeg_codestream
+from worker.pixels.layout import PixelLayout, StoredValues
 
 Decoded = tuple[StoredValues, bool]
 """``(rows, columns)`` or ``(rows, columns, 3)`` stored values, and whether they are YBR and not yet RGB."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
-from worker.decoding.layout import PixelLayout, StoredValues
+from worker.pixels.layout import PixelLayout, StoredValues
 
 
 def rgb_of_samples(values: StoredValues, layout: PixelLayout, *, is_ybr: bool) -> NDArray[np.uint8]:

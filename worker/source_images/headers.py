@@ -14,7 +14,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
 from dicom_core.identifiers import is_uid
-from worker.source_damage import damage_named, pydicom_silenced
+from worker.source_images.damage import damage_named, pydicom_silenced
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _NECESSARY_UIDS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")

@@ -1,1 +1,0 @@
-"""From stored bytes to pixel values: layout, codecs, grey levels, colour."""
