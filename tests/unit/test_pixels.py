@@ -827,3 +827,26 @@ def test_the_edge_knows_exhausted_memory() -> None:
     """Out of memory is a question of size, not of damage."""
     with pytest.raises(SourceTooLargeError), damage_named("Instance 1.2.3"):
         raise MemoryError
+
+
+# --- several runs -----------------------------------------------------------------------------------------------------
+
+
+def test_several_runs_are_one_stack_of_independent_frames(tmp_path: Path) -> None:
+    """Runs and stills of one series decode into one stack, each frame as it is when its instance is decoded alone."""
+    runs = dicom_sources.xa_runs((3, 1, 4), ROWS, COLUMNS)
+    runs[2].RescaleSlope = 2
+    paths = dicom_sources.save(runs, tmp_path)
+    stack = decode(read_series(paths))
+    alone = [decode(read_series([path])) for path in paths]
+    assert stack.arrangement is Arrangement.FRAMES
+    assert np.array_equal(stack.pixels, np.concatenate([one.pixels for one in alone]))
+    assert stack.frames == tuple(frame for one in alone for frame in one.frames)
+
+
+def test_spacing_is_told_only_where_all_instances_agree(tmp_path: Path) -> None:
+    """Runs taken at two magnifications have no one pixel spacing."""
+    runs = dicom_sources.xa_runs((2, 2), ROWS, COLUMNS, PixelSpacing=[0.2, 0.3])
+    assert decode(read_series(dicom_sources.save(runs, tmp_path / "same"))).spacing_mm == (1.0, 0.2, 0.3)
+    runs[1].PixelSpacing = [0.4, 0.6]
+    assert decode(read_series(dicom_sources.save(runs, tmp_path / "other"))).spacing_mm is None
