@@ -6,6 +6,8 @@ lock), since each audit row continues the hash of the one before.
 """
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from dicom_core.errors import UnavailableError
 BUSY_TIMEOUT_SECONDS = 30
 """How long a writer waits for the others before it gives up."""
 _CONNECT_TIMEOUT_SECONDS = 10
+_PAUSE_SECONDS = 0.02
 _POSTGRESQL_OPTIONS = " ".join(
     f"-c {option}"
     for option in (
@@ -172,8 +175,8 @@ def _sqlite_engine(url: str) -> Engine:
     def _durable(connection: Any, _: object) -> None:
         # transactions are begun by hand (BEGIN IMMEDIATE), never by the driver
         connection.isolation_level = None
+        _write_ahead(connection)
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             f"busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}",
@@ -181,3 +184,21 @@ def _sqlite_engine(url: str) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have the file use a write-ahead log, which SQLite remembers.
+
+    Two processes that open a new file at once refuse each other this change without waiting, so that the patience must
+    be ours.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return

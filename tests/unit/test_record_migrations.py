@@ -76,7 +76,7 @@ def test_two_processes_upgrade_at_once(empty_record, database_url):
     workers = [context.Process(target=_upgrade_in_a_process, args=(database_url, start, keys)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    found = {keys.get(timeout=60) for _ in workers}
+    found = {keys.get(timeout=90) for _ in workers}
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0]
