@@ -1,5 +1,6 @@
 """The ``vesselq`` command. Nothing heavy is imported here: ``--help`` must be quick everywhere."""
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -60,6 +61,7 @@ def _options(
 
 def main() -> None:
     """Entry point of the ``vesselq`` program."""
+    os.umask(0o027)  # what is written may hold patient data: nothing for strangers on this machine
     app()
 
 

@@ -10,7 +10,7 @@ from dicom_core.errors import ConfigurationError, ConflictError
 
 
 def make_data_folder(folder: Path) -> None:
-    """Make the data folder, readable by its owner only.
+    """Make the data folder, readable by its owner only; one that is there already keeps its mode.
 
     Raises:
         ConfigurationError: It cannot be made or written.

@@ -9,9 +9,22 @@ _NOT_IMAGES = [
     "SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "FID", "ECG", "HD", "AU", "DOC", "PLAN",
     "ANN", "RWV", "M3D", "STAIN",
 ]  # fmt: skip
-_WITHOUT_CONTRAST = r"(?!.*\b(non|no|without|w/?o|ohne|sans)\b[\W_]*(iv[\W_]*)?(contrast|k\.?m\b))"
-_CONTRAST_WORDS = _WITHOUT_CONTRAST + (
-    r".*(angio|\bcta\b|\bmra\b|\btof\b|contrast|arterial|art[eé]riel|venous|portal|\bk\.?m\b|\bc\+|\bgd\b).*"
+# Names of series are words joined by spaces, underscores or digits ("HEAD_CTA", "3DTOF"), which \b does not see.
+_BEGIN, _END = r"(?<![a-z0-9])", r"(?![a-z0-9])"
+_WITHOUT_CONTRAST = (
+    # "with/without" and "with and without" are with; "W/O" and "without" alone are not
+    r"(?!.*(?<![a-z0-9/])(?<!and )(?<!und )(non|no|without|w/?o|ohne|sans)[\W_]*(iv[\W_]*)?(contrast|k\.?m"
+    + _END
+    + "))"
+    r"(?!.*contrast[\W_]*(none|no|kein)" + _END + ")"
+)
+_CONTRAST_WORDS = (
+    _WITHOUT_CONTRAST
+    + r".*(angio|contrast|arterial|art[eé]riel|venous|portal|"
+    + _BEGIN
+    + r"(cta|(ce-?)?mra|([23]d)?tof([23]d)?|k\.?m|gd|c\+)"
+    + _END
+    + ").*"
 )
 
 

@@ -2,9 +2,11 @@
 
 import socket
 import threading
+import warnings
 from collections.abc import Sequence
 
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 
 from db import migrate, processes
@@ -66,6 +68,8 @@ def _serve(settings: Settings, services: Services, queues: Sequence[str]) -> Non
         services.stopping.set()
 
     worker_shutting_down.connect(tell_to_stop)
+    # in a container of its own a worker may be root; the many lines of this warning would stand between the JSON lines
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     # one thread segments; the bell of a busy desk is answered by a second one at once
     threads = (2 if SEGMENT_QUEUE in queues else 0) + (
         settings.worker.delivery_threads if DELIVER_QUEUE in queues else 0

@@ -16,7 +16,7 @@ import psutil
 from dicom_core import errors
 from dicom_core.errors import DeadlineError, RunnerBusyError, RunnerDiedError, VesselqError
 from dicom_core.logs import get_logger
-from dicom_core.settings import WorkerSettings
+from dicom_core.settings import ENVIRONMENT_PREFIX, WorkerSettings
 from worker.series_messages import SeriesRequest, SeriesResult, StageCallback
 
 POLL_SECONDS = 0.1
@@ -73,9 +73,12 @@ class Runner:
     def _start(self) -> subprocess.Popen[bytes]:
         threads = self._settings.threads or os.cpu_count() or 1
         limits = (self._settings.memory_limit_bytes, int(self._settings.deadline_seconds * threads), threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        # our own variables hold secrets (database, destinations), which the process that decodes a stranger's pixels
+        # has no use for: everything that it needs is in the request
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+        environment = {**inherited, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         child = subprocess.Popen(
-            [sys.executable, "-m", "worker.child", *(str(limit) for limit in limits)],
+            [sys.executable, "-P", "-m", "worker.child", *(str(limit) for limit in limits)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

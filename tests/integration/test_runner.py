@@ -180,6 +180,17 @@ def test_unknown_segmenter_is_named(runner: Runner, source: list[Path], tmp_path
         run(runner, request)
 
 
+def test_child_is_told_no_secrets(
+    runner: Runner, source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that decodes pixels does not have our variables: they hold passwords of database and destinations."""
+    monkeypatch.setenv("VESSELQ_DATABASE_URL", "postgresql://vesselq:secret@nowhere/vesselq")
+    run(runner, request_for(source, tmp_path / "a"))
+    names = psutil.Process(runner.child_pid).environ()
+    assert "PATH" in names
+    assert [name for name in names if name.startswith("VESSELQ_")] == []
+
+
 def test_child_is_recycled_after_its_jobs(source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the configured number of jobs another child takes over."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))

@@ -47,6 +47,27 @@ def test_what_vesselq_is_made_for_is_segmented(made, rule):
     assert first_match(DEFAULT_RULES, dataset).segmenter == "ridge"
 
 
+@pytest.mark.parametrize(
+    "description",
+    ["TOF_3D", "3D_TOF", "tof_fl3d_tra_p2", "FL_TOF_4slab", "3DTOF", "TOF3D", "2d tof", "MRA_HEAD", "CE_MRA",
+     "CE-MRA neck", "CTA_CHEST", "HEAD_CTA", "CTA", "ABD_KM", "Abdomen k.m.", "LIVER_ARTERIAL", "portal venous", "THORAX C+", "T1 +GD",
+     "CT CHEST W/WO CONTRAST", "Abdomen with/without contrast", "with and without contrast", "Angio-CT"],
+)  # fmt: skip
+def test_names_that_tell_of_contrast(description):
+    """However a department joins its words: series that show vessels are segmented."""
+    assert _name(_header(Modality="CT", SeriesDescription=description)) == "contrast-ct-mr"
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["W/O CONTRAST", "without contrast", "non-contrast", "NONCONTRAST", "no IV contrast", "ohne KM",
+     "CHEST_WO_CONTRAST", "Contrast: none", "T1 axial", "mrad", "tofu", "routine"],
+)  # fmt: skip
+def test_names_that_tell_of_no_contrast(description):
+    """A plain series, or one that says it has none, matches no rule."""
+    assert _name(_header(Modality="CT", SeriesDescription=description)) == ""
+
+
 @pytest.mark.parametrize("made", [sources.dx, sources.cr, sources.sc])
 def test_other_images_match_no_rule(made):
     """A chest radiograph or a screenshot is SKIPPED for want of a rule."""
