@@ -51,7 +51,8 @@ def test_what_vesselq_is_made_for_is_segmented(made, rule):
     "description",
     ["TOF_3D", "3D_TOF", "tof_fl3d_tra_p2", "FL_TOF_4slab", "3DTOF", "TOF3D", "2d tof", "MRA_HEAD", "CE_MRA",
      "CE-MRA neck", "CTA_CHEST", "HEAD_CTA", "CTA", "ABD_KM", "Abdomen k.m.", "LIVER_ARTERIAL", "portal venous",
-     "THORAX C+", "T1 +GD", "CT CHEST W/WO CONTRAST", "Abdomen with/without contrast", "with and without contrast", "Angio-CT"],
+     "THORAX C+", "T1 +GD", "CT CHEST W/WO CONTRAST", "Abdomen with/without contrast", "with and without contrast",
+     "Angio-CT"],
 )  # fmt: skip
 def test_names_that_tell_of_contrast(description):
     """However a department joins its words: series that show vessels are segmented."""
