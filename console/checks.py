@@ -2,9 +2,10 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import redis
 
@@ -12,7 +13,7 @@ from console.redis_server import find_redis_server, redis_is_explicit, socket_pa
 from db import migrate
 from db.session import Record
 from dicom_core.errors import ConfigurationError, VesselqError
-from dicom_core.settings import PeerSettings, Settings
+from dicom_core.settings import PeerSettings, Place, Settings
 from dicom_core.spool import Spool
 from dicom_listener.storage_scu import Receiver, verify
 
@@ -162,6 +163,48 @@ def _segmenters(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"model {name}", Health.FAILS, str(error), "correct the rule or the [models] table with it")
             continue
         yield Finding(f"model {name}", Health.OK, f"version {info.version}: {info.summary}")
+
+
+def segmenter_misfits(values: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Segmenters that are not installed, in rules and ``[models]``, and keywords that they do not have.
+
+    Args:
+        values: The settings as they were read; they may be wrong otherwise.
+
+    Yields:
+        The place in the settings and a sentence.
+    """
+    from worker.segmenters import registry
+
+    rules, models = values.get("rules"), values.get("models")
+    for index, rule in enumerate(rules if isinstance(rules, list | tuple) else ()):
+        name = rule.get("segmenter") if isinstance(rule, Mapping) else None
+        if isinstance(name, str) and name:
+            try:
+                registry.info(name)
+            except VesselqError as error:
+                yield ("rules", index, "segmenter"), str(error)
+    for name, table in models.items() if isinstance(models, Mapping) else ():
+        if isinstance(table, Mapping):
+            yield from _model_misfits(name, table)
+
+
+def _model_misfits(name: str, table: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    from worker.segmenters import registry
+
+    left = dict(table)
+    while True:
+        try:
+            registry.check_settings(name, left)
+        except VesselqError as error:
+            wrong = next((key for key in left if repr(key) in str(error)), None)
+            yield ("models", name) if wrong is None else ("models", name, wrong), str(error)
+            if wrong is None:
+                return
+            # the registry stops at the first one; the next look finds the next
+            del left[wrong]
+            continue
+        return
 
 
 def _peers(settings: Settings) -> Iterator[Finding]:

@@ -62,12 +62,13 @@ class DeliverySummary:
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One audit event, as it was written."""
+    """One audit event with every column, so that a reader can recompute its hash (``db.audit``)."""
 
     sequence: int
     at: str
     event: str
     event_id: str
+    event_type: str
     action: str
     outcome: int
     process: str
@@ -77,7 +78,14 @@ class AuditRow:
     study_instance_uid: str
     job_id: str
     detail: dict[str, Any]
+    previous_hash: str
     row_hash: str
+
+    @property
+    def by(self) -> str:
+        """Who did it: the person, else the peer as AE@address, else the process."""
+        peer = f"{self.ae_title}@{self.address}" if self.ae_title and self.address else self.ae_title or self.address
+        return self.user or peer or self.process
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +242,9 @@ def audit_rows(record: Record, query: AuditQuery) -> list[AuditRow]:
         rows = session.scalars(_audit_statement(query)).all()
     return [
         AuditRow(
-            row.sequence, row.at, row.event, row.event_id, row.action, row.outcome, row.process, row.user, row.ae_title,
-            row.address, row.study_instance_uid, row.job_id, row.detail, row.row_hash,
+            row.sequence, row.at, row.event, row.event_id, row.event_type, row.action, row.outcome, row.process,
+            row.user, row.ae_title, row.address, row.study_instance_uid, row.job_id, row.detail, row.previous_hash,
+            row.row_hash,
         )
         for row in reversed(rows)
     ]  # fmt: skip

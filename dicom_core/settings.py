@@ -5,11 +5,25 @@ named by ``VESSELQ_*_FILE`` (secrets). Unknown keys are errors; all errors are r
 """
 
 import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dicom_core.default_rules import DEFAULT_RULES
@@ -29,11 +43,27 @@ def _checked_ae_title(value: str) -> str:
     return value.strip()
 
 
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
+    r"(?=[^.]*[A-Za-z_-])[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
+)
+"""RFC 1123 section 2.1, and underscores, which are in use. The last label is no number, so 300.1.1.1 is none."""
+Place = tuple[str | int, ...]
+"""Steps from the top of the settings to one of them: names of tables and keys, indices of entries."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 AETitle = Annotated[str, StringConstraints(min_length=1, max_length=16)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrAny = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _is_address(text: str) -> bool:
+    """Whether the syntax is that of an IP address, a network or a host name; nothing is resolved."""
+    try:
+        ip_network(text.partition("%")[0], strict=False)
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None
+    return True
 
 
 class _Table(BaseModel):
@@ -84,6 +114,16 @@ class PeerSettings(_Table):
     addresses: tuple[str, ...] = Field((), description="IP addresses or networks it may call from; empty: any.")
     host: str = Field("", description='Where results go when a rule says "sender"; empty: the address it called from.')
     port: Port = Field(104, description="Port of its Storage SCP, for results and C-ECHO.")
+
+    @field_validator("addresses")
+    @classmethod
+    def _address_syntax(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        bad = [address for address in value if not _is_address(address)]
+        if bad:
+            raise ValueError(
+                f"{', '.join(map(repr, bad))}: neither an IP address, a network such as 10.1.0.0/16, nor a host name"
+            )
+        return value
 
 
 class _Destination(_Table):
@@ -172,6 +212,39 @@ class WebSettings(_Table):
     )
 
 
+def _misfits(values: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Names that are used twice or that nothing has, in values that are perhaps wrong otherwise."""
+    names: dict[str, list[Any]] = {}
+    for table in ("peers", "destinations", "rules"):
+        names[table] = [_value(entry, "name") for entry in _entries(values, table)]
+        for index, name in enumerate(names[table]):
+            if name is not None and names[table].index(name) < index:
+                yield (table, index, "name"), f"the name {name} is used twice"
+    known = {SENDER, *(name for name in names["destinations"] if isinstance(name, str))}
+    for index, rule in enumerate(_entries(values, "rules")):
+        wanted = _value(rule, "destinations")
+        wanted = wanted if isinstance(wanted, list | tuple) else ()
+        unknown = sorted({name for name in wanted if isinstance(name, str)} - known)
+        if unknown:
+            text = f"there is no destination {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            yield ("rules", index, "destinations"), text
+
+
+def _entries(values: Mapping[str, Any], table: str) -> Sequence[Any]:
+    entries = values.get(table)
+    return entries if isinstance(entries, list | tuple) else ()
+
+
+def _value(entry: Any, key: str) -> Any:
+    return entry.get(key) if isinstance(entry, Mapping) else getattr(entry, key, None)
+
+
+def _again(problem: ErrorDetails) -> InitErrorDetails:
+    return InitErrorDetails(
+        type=problem["type"], loc=problem["loc"], input=problem["input"], ctx=problem.get("ctx", {})
+    )
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
     """Values from the files that ``VESSELQ_*_FILE`` variables name."""
 
@@ -237,28 +310,21 @@ class Settings(BaseSettings):
             }
         return _SecretFiles(settings_cls), env_settings, init_settings
 
-    @model_validator(mode="after")
-    def _names_fit_together(self) -> Self:
-        problems = []
-        for title, names in (
-            ("peers", [peer.name for peer in self.peers]),
-            ("destinations", [destination.name for destination in self.destinations]),
-            ("rules", [rule.name for rule in self.rules]),
-        ):
-            doubled = sorted({name for name in names if names.count(name) > 1})
-            if doubled:
-                problems.append(f"{title}: the name {', '.join(doubled)} is used twice")
-        known = {destination.name for destination in self.destinations} | {SENDER}
-        for rule in self.rules:
-            unknown = sorted(set(rule.destinations) - known)
-            if unknown:
-                problems.append(
-                    f"rules: {rule.name} names the destination {', '.join(unknown)}; "
-                    f"known are {', '.join(sorted(known))}"
-                )
+    @model_validator(mode="wrap")
+    @classmethod
+    def _names_fit_together(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        problems = [
+            InitErrorDetails(type=PydanticCustomError("names", "{text}", {"text": text}), loc=place, input="")
+            for place, text in _misfits(values)
+        ]
+        try:
+            settings = handler(values)
+        except ValidationError as error:
+            # a mistake in one field must not hide that the names do not fit, so both are told together
+            raise ValidationError.from_exception_data("Settings", [*map(_again, error.errors()), *problems]) from None
         if problems:
-            raise ValueError("; ".join(problems))
-        return self
+            raise ValidationError.from_exception_data("Settings", problems)
+        return settings
 
     @property
     def spool_folder(self) -> Path:

@@ -18,7 +18,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
-from dicom_core.errors import NotFoundError, UnavailableError
+from dicom_core.errors import DeliveryError, NotFoundError, UnavailableError
 
 CONTEXTS_PER_ASSOCIATION = 128
 """Presentation context identifiers are the odd numbers from 1 to 255 (PS3.8 section 9.3.2.2)."""
@@ -114,7 +114,8 @@ def send_files(
         progress: Called with the number of files that have been dealt with.
 
     Raises:
-        UnavailableError: The receiver cannot be reached, refuses the association or ends it in the middle.
+        UnavailableError: The receiver cannot be reached or ends the association in the middle.
+        DeliveryError: It answered no: it refuses the association, or takes nothing of what was offered.
     """
     report = SendReport()
     done = 0
@@ -160,12 +161,12 @@ def _associate(receiver: Receiver, contexts: Sequence[Context]) -> Association:
         return association
     if association.is_rejected:
         reason = association.acceptor.primitive.reason_str if association.acceptor.primitive else "no reason given"
-        raise UnavailableError(
+        raise DeliveryError(
             f"{receiver} refuses the association ({reason}); it must know the calling AE title "
             f"{receiver.calling_ae_title}"
         )
     if association.is_aborted and association.acceptor.primitive is not None:
-        raise UnavailableError(f"{receiver} takes none of the SOP classes and transfer syntaxes that were offered")
+        raise DeliveryError(f"{receiver} takes none of the SOP classes and transfer syntaxes that were offered")
     raise UnavailableError(f"{receiver} does not answer")
 
 
@@ -201,6 +202,7 @@ def verify(receiver: Receiver) -> float:
 
     Raises:
         UnavailableError: No answer, or not a good one.
+        DeliveryError: The receiver refuses the association.
     """
     begin = time.monotonic()
     association = _associate(receiver, [(str(Verification), "1.2.840.10008.1.2")])

@@ -1,6 +1,8 @@
 """``vesselq audit`` and ``vesselq audit verify``."""
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +12,24 @@ from console import options
 if TYPE_CHECKING:
     from db.reports import AuditQuery
 
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
-_TIME_ZONED = [*_TIMES, "%Y-%m-%dT%H:%M:%S%z"]
+_OTHER_TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S")
+"""Taken as well, without the zeros that ISO 8601 asks for."""
+
+
+def _moment(text: str) -> datetime:
+    """A point in time in ISO 8601, for example as the log prints it; local time without a zone."""
+    parsers: list[Callable[[str], datetime]] = [datetime.fromisoformat]
+    parsers += [partial(_parsed_by, form) for form in _OTHER_TIMES]
+    for parse in parsers:
+        try:
+            return parse(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            continue
+    raise typer.BadParameter(f"{text!r} is no time of ISO 8601, for example 2026-11-21 or 2026-11-21T01:55:41.619Z")
+
+
+def _parsed_by(form: str, text: str) -> datetime:
+    return datetime.strptime(text, form)  # noqa: DTZ007  the caller gives it the local zone
 
 
 def register(app: typer.Typer) -> None:
@@ -29,10 +47,10 @@ def audit(
     ] = "",
     since: Annotated[
         datetime | None,
-        typer.Option(metavar="TIME", formats=_TIME_ZONED, help="From this time on; local time without a zone."),
+        typer.Option(metavar="TIME", parser=_moment, help="From this time on, ISO 8601; local time without a zone."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(metavar="TIME", formats=_TIME_ZONED, help="Before this time.")
+        datetime | None, typer.Option(metavar="TIME", parser=_moment, help="Before this time, ISO 8601.")
     ] = None,
     ae: Annotated[str, typer.Option("--ae", metavar="AE", help="Only of this AE title.")] = "",
     event: Annotated[str, typer.Option(metavar="EVENT", help="Only this event, for example job-failed.")] = "",
@@ -51,7 +69,7 @@ def audit(
 
     _known_event(event)
     query = AuditQuery(
-        study_instance_uid=study, ae_title=ae, event=event, since=_aware(since), until=_aware(until),
+        study_instance_uid=study, ae_title=ae, event=event, since=since, until=until,
         failed_only=failed, limit=limit,
     )  # fmt: skip
     with options.open_record(options.settings_of(config, data_folder)) as record:
@@ -62,10 +80,10 @@ def audit(
         return
     print_table(
         "Audit log",
-        ("no.", "time (UTC)", "event", "outcome", "AE title", "StudyInstanceUID", "job", "detail"),
+        ("no.", "time (UTC)", "event", "outcome", "by", "StudyInstanceUID", "job", "detail"),
         [
             (
-                row.sequence, row.at, row.event, "ok" if row.outcome == 0 else f"failure {row.outcome}", row.ae_title,
+                row.sequence, row.at, row.event, "ok" if row.outcome == 0 else f"failure {row.outcome}", row.by,
                 row.study_instance_uid, row.job_id[:8], in_words(row.detail),
             )
             for row in rows
@@ -80,10 +98,6 @@ def _known_event(word: str) -> None:
     known = [event.word for event in Event]
     if word and word not in known:
         raise typer.BadParameter(f"{word!r} is no event; there are {', '.join(known)}", param_hint="--event")
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    return moment.astimezone() if moment is not None else None
 
 
 def _in_short(query: "AuditQuery") -> dict[str, object]:

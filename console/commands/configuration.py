@@ -1,11 +1,14 @@
 """``vesselq config``, ``vesselq db`` and ``vesselq version``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console import options
+
+if TYPE_CHECKING:
+    from dicom_core.settings_file import Problem
 
 
 def register(app: typer.Typer) -> None:
@@ -53,8 +56,15 @@ def check(
 ) -> None:
     """Read the settings and say everything that is wrong with them at once."""
     from console.output import print_json, print_table
+    from dicom_core.errors import ConfigurationError
     from dicom_core.settings_file import find_settings_file
 
+    problems = _problems(config)
+    if problems and json:
+        print_json({"valid": False, "problems": problems})
+        raise typer.Exit(ConfigurationError.exit_code)
+    if problems:
+        raise ConfigurationError("\n".join(map(str, problems)))
     settings = options.settings_of(config, data_folder)
     facts = {
         "file": find_settings_file(config),
@@ -71,6 +81,18 @@ def check(
     print_table("The settings are valid", ("what", "value"), rows)
     if not settings.peers:
         typer.echo("warning: no peers are configured, so the listener accepts nobody", err=True)
+
+
+def _problems(config: Path | None) -> "list[Problem]":
+    from console.checks import segmenter_misfits
+    from dicom_core.errors import ConfigurationError
+    from dicom_core.settings_file import Problem, examine_settings, find_settings_file
+
+    try:
+        return examine_settings(config, further=segmenter_misfits)[1]
+    except ConfigurationError as error:
+        file = str(find_settings_file(config))
+        return [Problem(file, str(error).removeprefix(f"{file}: "))]
 
 
 def upgrade(

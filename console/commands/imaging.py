@@ -32,7 +32,10 @@ def send(
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Longest wait for one answer.")] = 30.0,
     json: options.Json = False,
 ) -> None:
-    """Send DICOM files by C-STORE, byte for byte as they are stored. Exit code 1 when one was not taken."""
+    """Send DICOM files by C-STORE, byte for byte as they are stored.
+
+    Exit code 1 when the receiver answered no, for one object or for all; 3 when it gave no answer.
+    """
     from console.output import print_json
     from dicom_core.errors import NotFoundError
     from dicom_listener.storage_scu import Receiver, find_dicom_files

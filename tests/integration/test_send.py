@@ -131,20 +131,34 @@ def test_a_class_that_is_not_taken(tmp_path: Path) -> None:
         arguments = ["send", str(files[0]), "--to", f"127.0.0.1:{port}", "--called", "RESULTS"]
         result = CliRunner().invoke(app, arguments)
         assert verify(Receiver("127.0.0.1", port, "RESULTS")) < 10
-    assert result.exit_code in (1, 3)
+    assert result.exit_code == 1, "an answer, though it is no"
     assert "SOP class" in result.stderr
 
 
 def test_wrong_called_ae_title(tmp_path: Path) -> None:
-    """A refused association is told with its reason, exit code 3."""
+    """A refused association is an answer: told with its reason, exit code 1."""
     port = free_port()
     file = dicom_sources.save(dicom_sources.xa_still(), tmp_path / "in")[0]
     with ResultFolder(tmp_path / "out", ae_title="RESULTS", port=port):
         arguments = ["send", str(file), "--to", f"127.0.0.1:{port}", "--called", "SOMEBODY"]
         result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 3
+    assert result.exit_code == 1
     assert "refuses the association" in result.stderr
     assert "alled AE" in result.stderr
+
+
+def test_one_object_is_refused(tmp_path: Path) -> None:
+    """A failure status for one object among others ends with 1 and names its file."""
+    port = free_port()
+    good = segmentation(tmp_path / "good")
+    other = dicom_sources.save(dicom_sources.xa_still(), tmp_path / "other")[0]
+    with ResultFolder(tmp_path / "out", ae_title="RESULTS", port=port):
+        arguments = ["send", str(good), str(other), "--to", f"127.0.0.1:{port}", "--called", "RESULTS"]
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "1 of 2 objects" in result.stdout
+    assert str(other) in result.stderr
+    assert str(good) not in result.stderr
 
 
 def segmentation(folder: Path) -> Path:

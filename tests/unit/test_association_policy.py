@@ -114,9 +114,9 @@ def test_strangers_learn_nothing_about_the_load() -> None:
     assert _codes(_policy(_peer("PACS")), _request("NOBODY"), Load(4, 2, 0, closing=True)) == (1, 1, 3)
 
 
-@pytest.mark.parametrize("address", ["10.0.0.0/33", "no.such.host.example", "300.1.1.1"])
+@pytest.mark.parametrize("address", ["no.such.host.example", "no-such-host"])
 def test_bad_addresses_are_configuration_errors(address: str) -> None:
-    """An address that is no network and cannot be resolved stops the start and is named."""
+    """A host name that cannot be resolved stops the start and is named; wrong syntax never comes so far."""
     with pytest.raises(ConfigurationError, match="peers: pacs") as caught:
         allowed_peers([_peer("PACS", address)], _resolve)
     assert address in str(caught.value)

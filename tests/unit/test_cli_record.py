@@ -1,5 +1,6 @@
 """Commands that read and change the record: studies, jobs, retry, cancel, audit."""
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from console_site import ConsoleSite
 from typer.testing import CliRunner, Result
 
 from console.cli import app
+from db.reports import AuditRow
 from dicom_core.job import JobState
 
 Run = Callable[..., Result]
@@ -169,6 +171,69 @@ def test_audit_filters(site: ConsoleSite, run: Run) -> None:
     )
     assert "is no event" in refusal(run("audit", "--event", "coffee"), 2)
     assert refusal(run("audit", "--since", "yesterday"), 2)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{at}", "{second}Z", "{second}+00:00", "{minute}+00", "{date}", "2026-1-5", "20260105", "{date} 00:00"],
+)
+def test_audit_takes_times_as_it_prints_them(site: ConsoleSite, run: Run, form: str) -> None:
+    """`--since` takes a time of the log, other forms of ISO 8601, and dates without leading zeros."""
+    site.receive("1.2.4")
+    first = answer(run("audit", "--json"))["events"][0]["at"]
+    since = form.format(at=first, second=first[:19], minute=first[:16], date=first[:10])
+    events = answer(run("audit", "--since", since, "--study", "1.2.4", "--json"))["events"]
+    assert [event["event"] for event in events] == ["study-receiving", "instances-received"]
+    assert events[0]["at"] == first
+    assert answer(run("audit", "--until", first, "--json"))["events"] == [], "exactly at that time is not before it"
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "25:00", "0001-01-01T00:00:00+14:00"])
+def test_audit_refuses_what_is_no_time(run: Run, text: str) -> None:
+    """Usage, with an example of a time, not a trace."""
+    assert "2026-11-21T01:55:41.619Z" in refusal(run("audit", "--until", text), 2).replace("\n", " ")
+
+
+def test_audit_export_can_be_verified_by_an_outsider(site: ConsoleSite, run: Run) -> None:
+    """Every JSON row has all that its hash is made of: SHA-256 of the canonical JSON of the other columns."""
+    site.finish(site.study("1.2.3"))
+    events = answer(run("audit", "--json"))["events"]
+    previous = "0" * 64
+    for event in events:
+        claimed = event.pop("row_hash")
+        canonical = json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        assert hashlib.sha256(canonical.encode()).hexdigest() == claimed
+        assert event["previous_hash"] == previous
+        previous = claimed
+    assert {"event_type", "previous_hash"} <= events[0].keys()
+
+
+def test_audit_says_by_whom(site: ConsoleSite, run: Run) -> None:
+    """One column tells the person, else the peer with its address, else the process."""
+    site.refuse_association("INTRUDER")
+    row = answer(run("audit", "--ae", "INTRUDER", "--json"))["events"][0]
+    assert row["address"]
+    table = run("audit").stdout
+    assert " by " in table
+    assert f"INTRUDER@{row['address']}" in table
+    reading = answer(run("audit", "--event", "audit-read", "--json"))["events"][0]
+    assert reading["user"] in table
+
+
+@pytest.mark.parametrize(
+    ("user", "ae_title", "address", "expected"),
+    [
+        ("anna", "PACS", "192.0.2.1", "anna"),
+        ("", "PACS", "192.0.2.1", "PACS@192.0.2.1"),
+        ("", "PACS", "", "PACS"),
+        ("", "", "192.0.2.1", "192.0.2.1"),
+        ("", "", "", "listener"),
+    ],
+)
+def test_by_prefers_the_person(user: str, ae_title: str, address: str, expected: str) -> None:
+    """The person before the peer before the process."""
+    row = AuditRow(1, "", "", "", "", "", 0, "listener", user, ae_title, address, "", "", {}, "", "")
+    assert row.by == expected
 
 
 def test_reading_the_audit_log_is_audited(site: ConsoleSite, run: Run) -> None:

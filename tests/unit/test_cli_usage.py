@@ -82,6 +82,84 @@ def test_wrong_settings_are_told_with_their_lines(tmp_path: Path) -> None:
         assert "Traceback" not in result.stderr
 
 
+MISTAKES = """\
+[listener]
+port = "many"
+
+[[peers]]
+name = "pacs"
+ae_title = "PACS"
+addresses = ["192.0.2.1", "10.0.0.0/33"]
+
+[[rules]]
+name = "one"
+segmenter = "magic"
+destinations = ["nowhere"]
+[rules.when]
+keyword = "Modality"
+exists = true
+
+[models.wand]
+length = 1
+
+[models.ridge]
+colour = "blue"
+size = 2
+"""
+
+
+@pytest.mark.parametrize("with_field_error", [True, False])
+def test_config_check_finds_everything_at_once(tmp_path: Path, with_field_error: bool) -> None:
+    """Segmenters, their keywords, addresses and names are checked together, whether or not fields are wrong."""
+    file = tmp_path / "vesselq.toml"
+    text = MISTAKES if with_field_error else MISTAKES.replace('"many"', "104").replace("/33", "/8")
+    file.write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(file), "--json"])
+    assert result.exit_code == 2
+    found = json.loads(result.stdout)
+    assert found["valid"] is False
+    told = {problem["where"]: problem["text"] for problem in found["problems"]}
+    expected = {
+        f"{file}:12": "rules[0].destinations: there is no destination nowhere; known are sender",
+    }
+    if with_field_error:
+        expected[f"{file}:2"] = "listener.port: Input should be a valid integer"
+        expected[f"{file}:7"] = "peers[0].addresses: '10.0.0.0/33'"
+    expected[f"{file}:11"] = "rules[0].segmenter: There is no segmenter 'magic'"
+    expected[f"{file}:17"] = "models.wand: There is no segmenter 'wand'"
+    expected[f"{file}:21"] = "models.ridge.colour: [models.ridge] knows no setting 'colour'"
+    expected[f"{file}:22"] = "models.ridge.size: [models.ridge] knows no setting 'size'"
+    assert told.keys() == expected.keys()
+    for where, start in expected.items():
+        assert told[where].startswith(start)
+    in_words = CliRunner().invoke(app, ["config", "check", "--config", str(file)])
+    assert in_words.exit_code == 2
+    for where, said in told.items():
+        assert f"{where}: {said}" in in_words.stderr
+
+
+def test_config_check_of_models_alone(tmp_path: Path) -> None:
+    """A file whose fields are all right still fails for a segmenter that is not there."""
+    file = tmp_path / "vesselq.toml"
+    file.write_text("[models.wand]\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(file)])
+    assert result.exit_code == 2
+    assert f"{file}:1: models.wand: There is no segmenter 'wand'" in result.stderr
+
+
+@pytest.mark.parametrize(("content", "said"), [("a = ?", "not valid TOML"), (None, "cannot be read")])
+def test_config_check_of_no_settings_file(tmp_path: Path, content: str | None, said: str) -> None:
+    """With --json a file that is missing or no TOML is one problem of that file."""
+    file = tmp_path / "vesselq.toml"
+    if content:
+        file.write_text(content, encoding="utf-8")
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(file), "--json"])
+    assert result.exit_code == 2
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["where"] == str(file)
+    assert problem["text"].startswith(said)
+
+
 def test_unreachable_database_ends_with_3(tmp_path: Path) -> None:
     """A database that cannot be opened is a service that does not answer."""
     file = tmp_path / "vesselq.toml"

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from dicom_core.settings import SENDER, Settings
+from dicom_core.settings import SENDER, PeerSettings, Settings
 
 PACS = {"name": "pacs", "kind": "storage_scu", "ae_title": "PACS", "host": "10.0.0.1"}
 RULE = {"name": "all", "when": {"keyword": "Modality", "exists": True}, "segmenter": "ridge"}
@@ -84,6 +84,45 @@ def test_names_that_do_not_fit_are_all_reported():
         Settings(destinations=[PACS, PACS], rules=[{**RULE, "destinations": ["nowhere"]}])
     assert "used twice" in str(caught.value)
     assert "nowhere" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["192.0.2.1", "10.0.0.0/8", "10.0.0.7/8", "2001:db8::/32", "fe80::1%eth0", "pacs", "PACS_1", "a.b-c.example.org.",
+     "1and1.de", "3com"],
+)  # fmt: skip
+def test_addresses_that_peers_may_have(address):
+    """IP addresses, networks and host names; nothing is resolved."""
+    assert PeerSettings(name="a", ae_title="A", addresses=[address]).addresses == (address,)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "10.0.0.0/33", "300.1.1.1", "10.0.0", "1:2", "a b", "-a", "a..b", "http://pacs", "pacs:104", "x" * 64, "a\n"],
+)
+def test_addresses_that_no_peer_has(address):
+    """A mistake stops every process at its start, and is named."""
+    with pytest.raises(ValidationError, match="neither an IP address, a network") as caught:
+        PeerSettings(name="a", ae_title="A", addresses=["192.0.2.1", address])
+    assert caught.value.errors()[0]["msg"].startswith(f"Value error, {address!r}: ")
+
+
+def test_names_are_checked_though_a_field_is_wrong():
+    """One error does not hide the other, and each has its place."""
+    with pytest.raises(ValidationError) as caught:
+        Settings(listener={"port": "x"}, rules=[RULE, {**RULE, "destinations": ["nowhere"]}], destinations=[7, PACS])
+    places = {problem["loc"][:3] for problem in caught.value.errors()}
+    assert places == {
+        ("listener", "port"), ("destinations", 0), ("rules", 1, "name"), ("rules", 1, "destinations"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("table", ["peers", "destinations", "rules"])
+@pytest.mark.parametrize("value", ["text", 1, {"a": 1}, [1], [{"name": ["x"], "destinations": [[]]}], [None]])
+def test_nonsense_is_refused_as_such(table, value):
+    """Checks of names do not stumble over values of a wrong kind."""
+    with pytest.raises(ValidationError):
+        Settings(**{table: value})
 
 
 def test_settings_cannot_be_changed():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dicom_core.errors import ConfigurationError
-from dicom_core.settings_file import find_settings_file, load_settings
+from dicom_core.settings_file import examine_settings, find_settings_file, load_settings
 
 GOOD = """\
 log_level = "DEBUG"
@@ -168,6 +168,69 @@ def test_wrong_variables_are_named(monkeypatch, variable, value, complaint):
     """A typing error in a container's environment does not pass silently."""
     monkeypatch.setenv(variable, value)
     assert complaint in _complaints()[0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "start"),
+    [
+        ("VESSELQ_LISTENER__PORT", "x", "environment: VESSELQ_LISTENER__PORT: listener.port: "),
+        ("VESSELQ_LISTENER", '{"port": "x"}', "environment: VESSELQ_LISTENER: listener.port: "),
+        ("VESSELQ_LOG_LEVEL", "LOUD", "environment: VESSELQ_LOG_LEVEL: log_level: "),
+        ("VESSELQ_PEERS", '[{"name": "A"}]', "environment: VESSELQ_PEERS: peers[0]."),
+        ("VESSELQ_RULES", '[{"name": "r", "destinations": ["x"]}]', "environment: VESSELQ_RULES: rules[0]."),
+    ],
+)
+def test_a_wrong_variable_is_blamed_and_not_the_file(tmp_path, monkeypatch, variable, value, start):
+    """The file is right; the variable that overrides it is named."""
+    monkeypatch.setenv(variable, value)
+    assert all(line.startswith(start) for line in _complaints(_file(tmp_path, GOOD)))
+
+
+def test_a_secret_file_with_a_wrong_value_is_blamed(tmp_path, monkeypatch):
+    """By the variable that names it, without its content."""
+    (tmp_path / "port").write_text("hunter2\n")
+    monkeypatch.setenv("VESSELQ_LISTENER__PORT_FILE", str(tmp_path / "port"))
+    (line,) = _complaints(_file(tmp_path, GOOD))
+    assert line.startswith("environment: VESSELQ_LISTENER__PORT_FILE: listener.port: ")
+    assert "hunter2" not in line
+
+
+def test_the_file_is_blamed_for_what_the_variable_does_not_give(tmp_path, monkeypatch):
+    """A table in a variable replaces only its own keys."""
+    monkeypatch.setenv("VESSELQ_LISTENER", '{"ae_title": "X"}')
+    path = _file(tmp_path, '[listener]\nport = "eleven"\n')
+    assert _complaints(path)[0].startswith(f"{path}:2: listener.port: ")
+
+
+def test_names_are_checked_line_by_line_though_fields_are_wrong(tmp_path):
+    """Doubled names and unknown destinations each have a line of their own beside a wrong field."""
+    text = BAD + 'destinations = ["x"]\n[[rules]]\nname = "r"\ndestinations = ["nowhere"]\n'
+    path = _file(tmp_path, text.replace("[rules.when]", 'destinations = ["out", "lost"]\n[rules.when]'))
+    lines = _complaints(path)
+    assert f"{path}:24: rules[0].destinations: there is no destination lost; known are out, sender" in lines
+    assert f"{path}:30: rules[1].name: the name r is used twice" in lines
+    assert f"{path}:31: rules[1].destinations: there is no destination nowhere; known are out, sender" in lines
+    assert any(line.startswith(f"{path}:6: listener.port: ") for line in lines)
+
+
+def test_further_checks_see_wrong_settings_too(tmp_path, monkeypatch):
+    """They get the values of the file, less what the environment replaces; what they say has its line."""
+    seen = []
+
+    def check(values):
+        seen.append(values)
+        return [(("listener", "port"), "not today")]
+
+    path = _file(tmp_path, GOOD.replace("1104", '"x"'))
+    settings, problems = examine_settings(path, further=check)
+    assert settings is None
+    assert [problem.where for problem in problems] == [f"{path}:5", f"{path}:5"]
+    assert str(problems[-1]) == f"{path}:5: listener.port: not today"
+    assert seen[0]["listener"]["port"] == "x"
+    monkeypatch.setenv("VESSELQ_LISTENER__PORT", "y")
+    examine_settings(path, further=check)
+    assert "listener" not in seen[1]
+    assert "peers" in seen[1]
 
 
 def test_variables_that_are_no_settings_are_known(monkeypatch):

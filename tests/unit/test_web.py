@@ -102,6 +102,25 @@ def test_study_page(site: ConsoleSite, client: TestClient) -> None:
     assert "study-complete" in page
 
 
+def test_the_audit_trail_says_by_whom(site: ConsoleSite, client: TestClient) -> None:
+    """The study page names for each event the person, else AE@address, else the process; never nothing."""
+    site.finish(site.study("1.2.3"))
+    page = client.get("/studies/1.2.3").text
+    rows = reports.audit_rows(site.record, reports.AuditQuery(study_instance_uid="1.2.3"))
+    assert "<th>By</th>" in page
+    assert all(f"<td>{row.by}</td>" in page for row in rows)
+    assert any("ANGIO1@" in row.by for row in rows)
+    assert any(row.by == row.process for row in rows)
+
+
+def test_the_audit_api_gives_all_that_a_hash_is_made_of(site: ConsoleSite, client: TestClient) -> None:
+    """The columns of the chain are in the JSON rows, and each row continues the one before."""
+    site.study("1.2.3")
+    events = client.get("/api/v1/audit").json()["events"]
+    assert all("event_type" in event for event in events)
+    assert [event["previous_hash"] for event in events[1:]] == [event["row_hash"] for event in events[:-1]]
+
+
 def test_showing_an_audit_trail_is_audited(site: ConsoleSite, client: TestClient) -> None:
     """The study page and the audit API leave audit-read events; lists that refresh leave none."""
     site.receive("1.2.3")
