@@ -147,6 +147,17 @@ def test_config_check_of_models_alone(tmp_path: Path) -> None:
     assert f"{file}:1: models.wand: There is no segmenter 'wand'" in result.stderr
 
 
+def test_config_check_blames_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keyword that a segmenter does not have is told with the variable that gives it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VESSELQ_MODELS__RIDGE__COLOUR", "blue")
+    result = CliRunner().invoke(app, ["config", "check", "--json"])
+    assert result.exit_code == 2
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["where"] == "environment: VESSELQ_MODELS__RIDGE__COLOUR"
+    assert problem["text"].startswith("models.ridge.colour: ")
+
+
 @pytest.mark.parametrize(("content", "said"), [("a = ?", "not valid TOML"), (None, "cannot be read")])
 def test_config_check_of_no_settings_file(tmp_path: Path, content: str | None, said: str) -> None:
     """With --json a file that is missing or no TOML is one problem of that file."""
