@@ -48,6 +48,8 @@ class Event(Enum):
     APPLICATION_STOP = ("application-stop", "110100", "110121", "E")
     CONFIGURATION_LOADED = ("configuration-loaded", "110113", "110131", "E")
     ASSOCIATION_REFUSED = ("association-refused", "110113", "110126", "E")
+    CONNECTION_REFUSED = ("connection-refused", "110113", "110126", "E")
+    CONTEXT_REFUSED = ("context-refused", "", "", "E")
     INSTANCE_REFUSED = ("instance-refused", "110104", "", "C")
     INSTANCE_CONFLICT = ("instance-conflict", "110113", "", "E")
     INSTANCES_RECEIVED = ("instances-received", "110104", "", "C")

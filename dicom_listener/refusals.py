@@ -1,43 +1,74 @@
 """Audit rows for what is refused, bounded so that a stranger cannot fill the disk.
 
 The first refusal of a kind is written at once. The same kind again within a minute is counted and written as one row
-when the minute is over. A kind is (event, address, calling AE title for objects, reason, study). At most
+when the minute is over. A kind is (event, address, calling AE title unless it was rejected, reason, study). At most
 ``MAXIMUM_KINDS`` are told apart in a minute; all others share one row an event. So one address costs a few rows a
 minute however fast it knocks, and all strangers of the world together some two hundred.
+
+Refused presentation contexts make one row an association, not one each: many senders propose everything they know.
+Associations with no accepted context and those with some are two kinds, told apart by the reason. A row lists at most
+``MOST_CONTEXTS`` contexts, a count of repeated ones at most that many different ones.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from db.audit import Event, Outcome, record_event
 from db.session import Record
 from dicom_core.errors import AuditError
+from dicom_core.identifiers import is_uid
 from dicom_core.logs import get_logger
 
 WINDOW_SECONDS = 60.0
 MAXIMUM_KINDS = 100
+MOST_CONTEXTS = 20
 _MOST_INSTANCES = 20
+_MOST_TRANSFER_SYNTAXES = 8
 _AE_TITLE_LENGTH = 16
 log = get_logger("listener.refusals")
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """One refused association or object.
+class RefusedContext:
+    """A presentation context that was proposed and not accepted.
 
     Attributes:
-        event: ``ASSOCIATION_REFUSED`` or ``INSTANCE_REFUSED``.
+        abstract_syntax_uid: What was proposed, "malformed" for what is no UID.
+        transfer_syntax_uids: The same; at most eight.
+        result: PS3.8 table 9-18: 3 abstract syntax not supported, 4 transfer syntaxes not supported.
+    """
+
+    abstract_syntax_uid: str
+    transfer_syntax_uids: tuple[str, ...]
+    result: int
+
+    @classmethod
+    def proposed(cls, abstract_syntax: object, transfer_syntaxes: Iterable[object], result: int) -> "RefusedContext":
+        """From the wire: whatever is no UID is not quoted."""
+        first = islice(transfer_syntaxes, _MOST_TRANSFER_SYNTAXES)
+        return cls(_uid_or_malformed(abstract_syntax), tuple(map(_uid_or_malformed, first)), result)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One refused connection, association or object, or the refused presentation contexts of one association.
+
+    Attributes:
+        event: ``CONNECTION_REFUSED``, ``ASSOCIATION_REFUSED``, ``CONTEXT_REFUSED`` or ``INSTANCE_REFUSED``.
         calling_ae_title: Printable (see ``printable``).
         called_ae_title: Printable; "" for objects.
         peer_address: IP address.
-        code: The status (``0xA700``) or result/source/reason (``1/1/3``) that was answered.
+        code: The status (``0xA700``), result/source/reason (``1/1/3``) or results of contexts (``3 4``) that were
+            answered; ``closed`` without an answer.
         reason: In words, nothing from the wire in it.
         study_instance_uid: A conformant UID or "".
         sop_instance_uid: A conformant UID or "".
         association_id: "" for refused associations.
+        contexts: The refused presentation contexts.
     """
 
     event: Event
@@ -49,11 +80,13 @@ class Refusal:
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
     association_id: str = ""
+    contexts: tuple[RefusedContext, ...] = ()
 
     @property
     def kind(self) -> tuple[str, ...]:
         """What makes two refusals the same for the audit log."""
-        who = self.calling_ae_title if self.event is Event.INSTANCE_REFUSED else ""
+        # a rejected stranger may call itself something else each time
+        who = "" if self.event is Event.ASSOCIATION_REFUSED else self.calling_ae_title
         return self.event.word, self.peer_address, who, self.code, self.reason, self.study_instance_uid
 
 
@@ -63,6 +96,17 @@ class _Repeated:
     since: float
     count: int = 0
     sop_instance_uids: list[str] = field(default_factory=list)
+    contexts: dict[RefusedContext, None] = field(default_factory=dict)
+
+    def add(self, refusal: Refusal) -> None:
+        """Count one more, and remember what it names as far as there is room."""
+        self.last = refusal
+        self.count += 1
+        if refusal.sop_instance_uid and len(self.sop_instance_uids) < _MOST_INSTANCES:
+            self.sop_instance_uids.append(refusal.sop_instance_uid)
+        for context in refusal.contexts:
+            if len(self.contexts) < MOST_CONTEXTS:
+                self.contexts[context] = None
 
 
 class RefusalAudit:
@@ -85,13 +129,10 @@ class RefusalAudit:
             if repeated is None:
                 self._kinds[kind] = _Repeated(refusal, self._clock())
             else:
-                repeated.last = refusal
-                repeated.count += 1
-                if refusal.sop_instance_uid and len(repeated.sop_instance_uids) < _MOST_INSTANCES:
-                    repeated.sop_instance_uids.append(refusal.sop_instance_uid)
+                repeated.add(refusal)
         if repeated is None:
             instances = [refusal.sop_instance_uid] if refusal.sop_instance_uid else []
-            self._write(refusal, {"sop_instance_uids": instances} if instances else {})
+            self._write(refusal, _named(instances, refusal.contexts))
 
     def flush(self, *, everything: bool = False) -> None:
         """Write the counts of kinds whose minute is over, or of all."""
@@ -104,9 +145,7 @@ class RefusalAudit:
         for kind, repeated in finished:
             if repeated.count:
                 facts: dict[str, Any] = {"repeated": repeated.count, "from_many": kind[-1] == "others"}
-                if repeated.sop_instance_uids:
-                    facts["sop_instance_uids"] = repeated.sop_instance_uids
-                self._write(repeated.last, facts)
+                self._write(repeated.last, facts | _named(repeated.sop_instance_uids, repeated.contexts))
 
     def _write(self, refusal: Refusal, facts: Mapping[str, Any]) -> None:
         detail = {"code": refusal.code, "reason": refusal.reason, **facts}
@@ -133,6 +172,22 @@ class RefusalAudit:
             )
         except AuditError as error:
             log.warning("refusal-not-audited", problem=str(error))
+
+
+def _named(sop_instance_uids: Collection[str], contexts: Collection[RefusedContext]) -> dict[str, Any]:
+    """What a row lists by UID, as JSON-ready facts."""
+    facts: dict[str, Any] = {}
+    if sop_instance_uids:
+        facts["sop_instance_uids"] = list(sop_instance_uids)
+    if contexts:
+        facts["contexts"] = [asdict(context) for context in islice(contexts, MOST_CONTEXTS)]
+    if len(contexts) > MOST_CONTEXTS:
+        facts["contexts_not_listed"] = len(contexts) - MOST_CONTEXTS
+    return facts
+
+
+def _uid_or_malformed(value: object) -> str:
+    return str(value) if is_uid(str(value)) else "malformed"
 
 
 def printable(ae_title: str) -> str:

@@ -33,8 +33,8 @@ from dicom_listener.association_policy import (
     plain_address,
 )
 from dicom_listener.handlers import Intake, OpenAssociation, answer_echo
-from dicom_listener.refusals import Refusal, printable
-from dicom_listener.upper_layer import BoundedSocket, StoringAssociation
+from dicom_listener.refusals import Refusal, RefusedContext, printable
+from dicom_listener.upper_layer import BoundedSocket, StoringAssociation, no_association
 
 _SPARE_CONNECTIONS = 8
 """Connections beyond the allowed associations: room to answer with the right rejection."""
@@ -180,7 +180,9 @@ class PynetdicomServer:
         acceptor.supported_contexts = self._contexts
         association.requestor.address_info = AddressInformation.from_tuple(address)
         association.bind(evt.EVT_REQUESTED, self._requested)
+        association.bind(evt.EVT_ESTABLISHED, self._established)
         association.bind(evt.EVT_C_ECHO, _echoed)
+        association.bind(evt.EVT_CONN_CLOSE, _stop_waiting)
         with self._lock:
             self._connections[association] = _address(association)
         association.start()
@@ -188,6 +190,7 @@ class PynetdicomServer:
     def _requested(self, event: evt.Event) -> None:
         """Judge an A-ASSOCIATE-RQ. Fails closed: what cannot be judged is rejected."""
         association: StoringAssociation = event.assoc
+        association.judged = True
         request = AssociationRequest("", "", _address(association))
         try:
             primitive = association.requestor.primitive
@@ -234,14 +237,51 @@ class PynetdicomServer:
         return None
 
     def _ended(self, association: StoringAssociation) -> None:
-        """The thread of an association is at its end."""
+        """The thread of a connection is at its end, whether or not it became an association."""
         with self._lock:
             self._connections.pop(association, None)
             opened = self._admitted.pop(association, None)
         if opened is None:
+            self._note_connection(association)
             return
         outcome = AssociationOutcome.RELEASED if association.is_released else AssociationOutcome.ABORTED
         self._closed(opened, outcome)
+
+    def _established(self, event: evt.Event) -> None:
+        """Audit the presentation contexts that were not accepted: their objects never come, and no status tells why."""
+        association: StoringAssociation = event.assoc
+        refused = _refused_contexts(association)
+        if not refused:
+            return
+        with self._lock:
+            opened = self._admitted[association].association
+        some = bool(association.accepted_contexts)
+        self._intake.refusals.note(
+            Refusal(
+                Event.CONTEXT_REFUSED,
+                calling_ae_title=printable(opened.calling_ae_title),
+                peer_address=opened.peer_address,
+                code=" ".join(str(result) for result in sorted({context.result for context in refused})),
+                reason="some presentation contexts were refused" if some else "no presentation context was accepted",
+                association_id=opened.association_id,
+                contexts=refused,
+            )
+        )
+
+    def _note_connection(self, association: StoringAssociation) -> None:
+        """Audit a connection that said something else than an A-ASSOCIATE-RQ; load balancers say nothing at all."""
+        connection: BoundedSocket = association.dul.socket
+        if association.judged or not connection.first_bytes:
+            return
+        self._intake.refusals.note(
+            Refusal(
+                Event.CONNECTION_REFUSED,
+                calling_ae_title="",
+                peer_address=_address(association),
+                code="closed",
+                reason=no_association(connection.first_bytes, connection.fault),
+            )
+        )
 
     def _note_refusal(self, request: AssociationRequest, code: str, reason: str) -> None:
         self._intake.refusals.note(
@@ -297,8 +337,30 @@ def _entity(settings: ListenerSettings) -> ApplicationEntity:
     return entity
 
 
+def _refused_contexts(association: StoringAssociation) -> tuple[RefusedContext, ...]:
+    """The refused presentation contexts with what was proposed; the answer names one transfer syntax only."""
+    proposed = {
+        context.context_id: context for context in association.requestor.primitive.presentation_context_definition_list
+    }
+    return tuple(
+        RefusedContext.proposed(
+            context.abstract_syntax, proposed[context.context_id].transfer_syntax, int(context.result)
+        )
+        for context in association.rejected_contexts
+    )
+
+
 def _address(association: StoringAssociation) -> str:
     return plain_address(association.requestor.address_info.address)
+
+
+def _stop_waiting(event: evt.Event) -> None:
+    """Free the place of a connection that ended before its request: pynetdicom would wait out the time limit."""
+    association: StoringAssociation = event.assoc
+    dul = association.dul
+    # in these states of PS3.8 table 9-10 no request is on its way to the thread that waits, or the queue holds more
+    if dul.state_machine.current_state in ("Sta2", "Sta13") and not association.judged and dul.to_user_queue.empty():
+        dul.to_user_queue.put(None)
 
 
 def _echoed(event: evt.Event) -> int:  # noqa: ARG001  pynetdicom's signature

@@ -28,6 +28,10 @@ BeginInstance = Callable[[StoreRequest], IncomingInstance]
 _LARGEST_NEGOTIATION_BYTES = 1024 * 1024
 """An A-ASSOCIATE-RQ with 128 presentation contexts of 40 transfer syntaxes has a third of this."""
 _LARGEST_COMMAND_BYTES = 64 * 1024
+_PDU_HEADER_BYTES = 6
+_ASSOCIATE_RQ, _ABORT = 1, 7
+_HTTP_BEGINNINGS = (b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI", b"CONN", b"DELE", b"PATC", b"TRAC", b"PRI ")
+_TLS_BEGINNING = b"\x16\x03"
 _NEXT_OBJECT_WAIT_SECONDS = 0.002
 _LAST_COMMAND_FRAGMENT = b"\x03"
 _AFFECTED_SOP_CLASS_UID, _AFFECTED_SOP_INSTANCE_UID, _MESSAGE_ID = 0x00000002, 0x00001000, 0x00000110
@@ -41,11 +45,15 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is n
         largest_pdu_bytes: Longer PDUs end the connection before any memory is taken for them.
         pdu_seconds: How long one PDU may take from its first byte.
         wait_seconds: How long ``ready`` waits for data. The reactor sleeps a whole millisecond after each look.
+        first_bytes: The header of the first PDU, as much of it as came.
+        fault: Why the first PDU that was not read to its end was not, "" for none.
     """
 
     largest_pdu_bytes = _LARGEST_NEGOTIATION_BYTES
     pdu_seconds = 10.0
     wait_seconds = 0.0
+    first_bytes = b""
+    fault = ""
 
     @property
     def ready(self) -> bool:
@@ -64,8 +72,20 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is n
         Raises:
             OSError: The PDU is too long or too slow; the caller takes the connection for closed.
         """
+        try:
+            data = self._received(nr_bytes)
+        except TimeoutError:
+            self.fault = self.fault or "the PDU came slower than allowed"
+            raise
+        between_pdus = nr_bytes == _PDU_HEADER_BYTES and not data
+        if len(data) < nr_bytes and not between_pdus:
+            self.fault = self.fault or "the connection ended within a PDU"
+        return data
+
+    def _received(self, nr_bytes: int) -> bytearray:
         if nr_bytes > self.largest_pdu_bytes or self.socket is None:
-            raise ConnectionAbortedError("PDU longer than announced")
+            self.fault = self.fault or "the PDU announces more bytes than allowed"
+            raise ConnectionAbortedError("PDU longer than allowed")
         deadline = time.monotonic() + self.pdu_seconds
         buffer = bytearray(nr_bytes)
         view, received = memoryview(buffer), 0
@@ -78,6 +98,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is n
             if not count:
                 break
             received += count
+            if len(self.first_bytes) < _PDU_HEADER_BYTES:  # at once: the thread that asks does not wait for this one
+                self.first_bytes = bytes(view[: min(received, _PDU_HEADER_BYTES)])
         self.socket.settimeout(self.pdu_seconds)
         return buffer if received == nr_bytes else bytearray(view[:received])
 
@@ -195,6 +217,8 @@ class StoringAssociation(UpperLayerAssociation):  # type: ignore[misc]  # pynetd
         self.dimse = StoringProvider(self)
         self.dul.daemon = True  # a peer that says nothing must not hold up the end of the process
         self._ended = ended
+        self.judged = False
+        """Whether an A-ASSOCIATE-RQ came that was accepted or rejected; the server sets it."""
 
     def run_reactor(self) -> None:
         """Live from the first byte to the end."""
@@ -206,6 +230,26 @@ class StoringAssociation(UpperLayerAssociation):  # type: ignore[misc]  # pynetd
             if connection is not None:
                 self.dul.socket.close()
             self._ended(self)
+
+
+def no_association(first_bytes: bytes, fault: str) -> str:
+    """Why a connection became no association, in words of ours; nothing from the wire is quoted.
+
+    Args:
+        first_bytes: The header of its first PDU (PS3.8 section 9.3.1), as much of it as came.
+        fault: Of the socket, see ``BoundedSocket``.
+    """
+    if first_bytes.startswith(_HTTP_BEGINNINGS):
+        return "the peer speaks HTTP, not DICOM"
+    if first_bytes.startswith(_TLS_BEGINNING):
+        return "the peer speaks TLS, and this port takes DICOM without TLS"
+    if len(first_bytes) < _PDU_HEADER_BYTES:
+        return fault or "the connection ended within a PDU"
+    if not _ASSOCIATE_RQ <= first_bytes[0] <= _ABORT:
+        return "what came is no DICOM PDU"
+    if first_bytes[0] != _ASSOCIATE_RQ:
+        return "the first PDU is no A-ASSOCIATE-RQ"
+    return fault or "the A-ASSOCIATE-RQ is malformed or came too late"
 
 
 def store_response(command_set: Dataset, answer: Answer) -> bytes:

@@ -84,6 +84,8 @@ _EVENTS = {
     Event.APPLICATION_STOP: "A process has ended on purpose.",
     Event.CONFIGURATION_LOADED: "What a process that starts has read: the listener tells a hash of its settings.",
     Event.ASSOCIATION_REFUSED: "An association was rejected: result/source/reason and the reason in words.",
+    Event.CONNECTION_REFUSED: "What came on the DICOM port is no association request; silent connects are not told.",
+    Event.CONTEXT_REFUSED: "Presentation contexts of an accepted association were refused: all, or some of them.",
     Event.INSTANCE_REFUSED: "An object was answered with a failure status: the status and the reason in words.",
     Event.INSTANCE_CONFLICT: "Other content came under a SOP Instance UID that is stored already; it is kept aside.",
     Event.INSTANCES_RECEIVED: "An association ended: how many instances of one study it brought.",

@@ -263,6 +263,13 @@ def test_contexts_that_are_not_accepted(site: Site, context: tuple[str, tuple[st
     with association(site.port, contexts=[context, (CTImageStorage, (ExplicitVRLittleEndian,))]) as opened:
         assert opened.is_established
         assert [refused.result for refused in opened.rejected_contexts] == [result]
+    proposed = {"abstract_syntax_uid": context[0], "transfer_syntax_uids": [*context[1]], "result": result}
+    wait_until(
+        lambda: any(row.detail["code"] == str(result) for row in site.events(audit.Event.CONTEXT_REFUSED)), "the row"
+    )
+    rows = [row for row in site.events(audit.Event.CONTEXT_REFUSED) if row.detail["code"] == str(result)]
+    assert rows[0].detail["reason"] == "some presentation contexts were refused"
+    assert rows[0].detail["contexts"][0].keys() == proposed.keys()
 
 
 def test_explicit_is_preferred_to_implicit(site: Site) -> None:
@@ -351,12 +358,47 @@ def test_aborted_in_the_middle_of_an_object(site: Site) -> None:
 
 
 def test_huge_pdu_is_cut_before_it_costs_memory(site: Site) -> None:
-    """A PDU that announces 4 GiB before any association ends the connection at once."""
+    """A PDU that announces 4 GiB before any association ends the connection at once, and the audit log tells."""
     with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
         connection.sendall(b"\x01\x00\xff\xff\xff\xff" + b"x" * 1000)
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(100) == b""
+    _wait_for_refused_connection(site, "the PDU announces more bytes than allowed")
     assert dcmtk("echoscu", site.port, *TESTER).returncode == 0
+
+
+def _wait_for_refused_connection(site: Site, reason: str) -> models.AuditEvent:
+    def found() -> list[models.AuditEvent]:
+        rows = site.events(audit.Event.CONNECTION_REFUSED, address="127.0.0.1")
+        return [row for row in rows if row.detail["reason"] == reason]
+
+    wait_until(lambda: found() != [], f"the audit row '{reason}'")
+    return found()[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: pacs\r\nCookie: Doe\r\n\r\n", "the peer speaks HTTP, not DICOM"),
+        (b"\x16\x03\x01\x00\x10\x01" + bytes(15), "the peer speaks TLS, and this port takes DICOM without TLS"),
+        (b"\x05\x00\x00\x00\x00\x04" + bytes(4), "the first PDU is no A-ASSOCIATE-RQ"),
+        (b"\x04\x00\x00\x00\x00\x08" + bytes(8), "the first PDU is no A-ASSOCIATE-RQ"),
+        (b"\x01\x00\x00\x00\x00\x50" + bytes(80), "the A-ASSOCIATE-RQ is malformed or came too late"),
+        (b"\x01\x00\x00", "the connection ended within a PDU"),
+        (b"\x99" * 20, "what came is no DICOM PDU"),
+    ],
+    ids=["HTTP", "TLS", "A-RELEASE", "P-DATA", "malformed", "cut off", "garbage"],
+)
+def test_what_is_no_association_is_audited(site: Site, sent: bytes, reason: str) -> None:
+    """A connection that says something else than an A-ASSOCIATE-RQ leaves a row that says what, and quotes nothing."""
+    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            connection.recv(100)
+    row = _wait_for_refused_connection(site, reason)
+    assert row.detail == {"code": "closed", "reason": reason}
+    assert (row.ae_title, row.outcome) == ("", 4)
 
 
 def test_ae_titles_from_the_wire_are_harmless(site: Site) -> None:
@@ -450,6 +492,61 @@ def test_refusals_cannot_fill_the_audit_log(own_site: Callable[..., Site]) -> No
     site.stop()
     assert [row.detail.get("repeated") for row in site.events(audit.Event.INSTANCE_REFUSED)] == [None, 59]
     assert [row.detail.get("repeated") for row in site.events(audit.Event.ASSOCIATION_REFUSED)] == [None, 39]
+
+
+def test_reports_alone_are_audited(own_site: Callable[..., Site]) -> None:
+    """An association that brings nothing but reports is a row with what was proposed, fifty more are one count."""
+    site = own_site()
+    reports = [(uid.ComprehensiveSRStorage, (ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian))]
+    for _ in range(50):
+        with association(site.port, contexts=reports) as opened:
+            assert opened.accepted_contexts == []
+    site.stop()
+    first, repeated = site.events(audit.Event.CONTEXT_REFUSED)
+    assert (first.ae_title, first.address, first.outcome) == ("TESTER", "127.0.0.1", 4)
+    proposed = {
+        "abstract_syntax_uid": uid.ComprehensiveSRStorage,
+        "transfer_syntax_uids": [ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian],
+        "result": 3,
+    }
+    assert (first.detail["code"], first.detail["contexts"]) == ("3", [proposed])
+    assert first.detail["reason"] == "no presentation context was accepted"
+    assert (repeated.detail["repeated"], repeated.detail["contexts"]) == (49, [proposed])
+
+
+def test_a_sender_that_proposes_everything_is_one_row(own_site: Callable[..., Site]) -> None:
+    """A hundred refused contexts beside an accepted one are one row that lists twenty; accepted alone: none."""
+    site = own_site()
+    with association(site.port) as opened:
+        assert opened.is_established
+    everything = [(f"1.2.826.0.1.3680043.10.{number}", (ExplicitVRLittleEndian,)) for number in range(1, 101)]
+    with association(site.port, contexts=[*everything, (CTImageStorage, (ExplicitVRLittleEndian,))]) as opened:
+        assert len(opened.accepted_contexts) == 1
+    site.stop()
+    (row,) = site.events(audit.Event.CONTEXT_REFUSED)
+    assert [context["abstract_syntax_uid"] for context in row.detail["contexts"]] == [
+        proposed for proposed, _ in everything[:20]
+    ]
+    assert row.detail["contexts_not_listed"] == 80
+    assert row.detail["reason"] == "some presentation contexts were refused"
+
+
+def test_connections_without_a_byte_leave_no_row(own_site: Callable[..., Site]) -> None:
+    """Fifty bare connects, as of a load balancer, leave no row; fifty browsers leave one, and a count."""
+    site = own_site(maximum_associations=64, maximum_associations_per_peer=64)
+    for _ in range(50):
+        socket.create_connection(("127.0.0.1", site.port), timeout=10).close()
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                connection.recv(100)
+    _wait_for_refused_connection(site, "the peer speaks HTTP, not DICOM")
+    time.sleep(0.3)  # the threads of the last connections
+    site.stop()
+    rows = site.events(audit.Event.CONNECTION_REFUSED)
+    assert {row.detail["reason"] for row in rows} == {"the peer speaks HTTP, not DICOM"}
+    assert [row.detail.get("repeated") for row in rows] == [None, 49]
 
 
 def test_terminated_listener_lets_associations_end(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from pynetdicom.pdu_primitives import P_DATA
 from store_scu import store_command
 
 from dicom_listener.handlers import Answer, Status, StoreRequest
-from dicom_listener.upper_layer import BoundedSocket, StoringProvider, store_response
+from dicom_listener.refusals import RefusedContext
+from dicom_listener.upper_layer import BoundedSocket, StoringProvider, no_association, store_response
 
 
 def _command(sop_instance_uid: str = "1.2.3") -> Dataset:
@@ -94,6 +95,31 @@ def test_closed_in_the_middle_gives_what_came(pair: tuple[BoundedSocket, socket.
     peer.sendall(b"abc")
     peer.shutdown(socket.SHUT_WR)
     assert bounded.recv(10) == b"abc"
+    assert (bounded.first_bytes, bounded.fault) == (b"abc", "the connection ended within a PDU")
+
+
+def test_header_of_the_first_pdu_is_remembered(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    """What the peer said first stays, however much follows; nothing is at fault with it."""
+    bounded, peer = pair
+    assert bounded.first_bytes == b""
+    peer.sendall(b"abcdefghijkl")
+    bounded.recv(6)
+    bounded.recv(6)
+    assert (bounded.first_bytes, bounded.fault) == (b"abcdef", "")
+
+
+@pytest.mark.parametrize("first_bytes", [b"", b"\x01\x00", b"\x01\x00\x00\x00\x00\x50"])
+def test_fault_tells_why_there_is_no_association(first_bytes: bytes) -> None:
+    """Where the request itself looks right so far, what the socket saw is the reason."""
+    assert no_association(first_bytes, "the PDU came slower than allowed") == "the PDU came slower than allowed"
+
+
+@pytest.mark.parametrize("kind", [0, 8, 0x99])
+def test_other_kinds_of_pdu(kind: int) -> None:
+    """PS3.8 section 9.3.1 knows the types 1 to 7; nothing of what came is quoted."""
+    assert no_association(bytes([kind]) + b"DoeXY", "") == "what came is no DICOM PDU"
+    for known in range(2, 8):
+        assert no_association(bytes([known]) + bytes(5), "") == "the first PDU is no A-ASSOCIATE-RQ"
 
 
 def test_announced_length_is_bounded(pair: tuple[BoundedSocket, socket.socket]) -> None:
@@ -102,6 +128,7 @@ def test_announced_length_is_bounded(pair: tuple[BoundedSocket, socket.socket]) 
     bounded.largest_pdu_bytes = 1000
     with pytest.raises(OSError, match="longer"):
         bounded.recv(1001)
+    assert bounded.fault == "the PDU announces more bytes than allowed"
 
 
 def test_trickled_pdu_ends_at_its_deadline(pair: tuple[BoundedSocket, socket.socket]) -> None:
@@ -122,6 +149,14 @@ def test_trickled_pdu_ends_at_its_deadline(pair: tuple[BoundedSocket, socket.soc
     over.set()
     sender.join()
     assert 0.15 < time.monotonic() - begun < 2
+    assert (bounded.first_bytes[:1], bounded.fault) == (b"x", "the PDU came slower than allowed")
+
+
+def test_refused_context_quotes_uids_alone() -> None:
+    """What was proposed and is no UID is 'malformed'; of many transfer syntaxes eight are told."""
+    context = RefusedContext.proposed("Doe^Jane", ["1.2.3", "1.2.03\n", *["1.2"] * 20], 3)
+    assert context.abstract_syntax_uid == "malformed"
+    assert context.transfer_syntax_uids == ("1.2.3", "malformed", *["1.2"] * 6)
 
 
 class _Incoming:
