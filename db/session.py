@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
@@ -121,7 +121,8 @@ def translated() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         # DatabaseError itself, not one of its kinds: a damaged SQLite file
-        away = isinstance(error, OperationalError | PoolTimeoutError) or type(error) is DatabaseError
+        # InternalError: PostgreSQL became a standby, or ended a session that was idle for too long
+        away = isinstance(error, OperationalError | InternalError | PoolTimeoutError) or type(error) is DatabaseError
         if away or (isinstance(error, DBAPIError) and error.connection_invalidated):
             # the driver's text only: the statement and its parameters stay out of logs
             raise UnavailableError(f"the database does not answer: {_first_line(error)}") from error

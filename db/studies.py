@@ -69,20 +69,20 @@ def _series_of(session: Session, study: Study) -> tuple[StoredSeries, ...]:
             calling_ae_title=association.calling_ae_title,
             called_ae_title=association.called_ae_title,
             peer_address=association.peer_address,
-            purged=_purged(session, series),
+            absent=_absent(session, series),
         )
         for series, association in rows
     )
 
 
-def _purged(session: Session, series: Series) -> int:
+def _absent(session: Session, series: Series) -> int:
     return session.scalars(
         select(func.count())
         .select_from(Instance)
         .where(
             Instance.study_instance_uid == series.study_instance_uid,
             Instance.series_instance_uid == series.series_instance_uid,
-            Instance.state == PURGED,
+            Instance.state != RECEIVED,
         )
     ).one()
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from dicom_core.errors import SpoolDamagedError, SpoolError, SpoolFullError
 PREAMBLE = bytes(128) + b"DICM"
 """PS3.10 section 7.1. Zeros: a preamble from the wire could make the file an executable as well."""
 _SHARDS = [f"{number:02x}" for number in range(256)]
+_ASIDE_SECONDS = 30 * 86400
 _COPY_BYTES = 1024 * 1024
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 
@@ -155,6 +157,15 @@ class Spool:
     def unfinished_paths(self) -> Iterator[Path]:
         """Files of objects that were never received to the end."""
         yield from (self.folder / "tmp").glob("*.part")
+
+    def set_aside(self, relative: str) -> None:
+        """Move a file that no row knows out of the way; a person can look at it, and it goes after a month."""
+        aside = self.folder / "aside"
+        aside.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+        for old in aside.iterdir():
+            if time.time() - old.stat().st_mtime > _ASIDE_SECONDS:
+                old.unlink(missing_ok=True)
+        self.path(relative).rename(aside / Path(relative).name)
 
     def remove(self, relative: str) -> None:
         """Remove a file that no row needs any more; one that is gone already is fine."""

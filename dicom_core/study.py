@@ -1,5 +1,7 @@
 """What arrives: associations, instances, series, studies. Frozen, no I/O."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -99,7 +101,7 @@ class StoredSeries:
         instances: Ordered by SOP Instance UID, so that the input hash does not depend on the order of arrival; empty
             when the files of all of them are missing.
         calling_ae_title: Of the association that brought its last instance; "back to the sender" goes there.
-        purged: How many more instances it had that the retention policy has removed.
+        absent: How many more instances it has whose files are gone: removed by the retention policy, or missing.
     """
 
     study_instance_uid: str
@@ -109,7 +111,7 @@ class StoredSeries:
     calling_ae_title: str
     called_ae_title: str
     peer_address: str
-    purged: int = 0
+    absent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +129,9 @@ class QuietStudy:
     last_received_at: datetime
     series: tuple[StoredSeries, ...]
     revision: int = 0
+
+
+def input_hash(instances: Iterable[StoredInstance]) -> str:
+    """Over the identity and content of every instance, in the order of ``StoredSeries``: what a job is to work on."""
+    lines = [f"{instance.sop_instance_uid} {instance.sha256}" for instance in instances]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

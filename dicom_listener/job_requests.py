@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from itertools import islice
 
 import pydicom
 from pydicom.dataset import Dataset
 
+from dicom_core.errors import SpoolError
 from dicom_core.identifiers import MANUFACTURER
 from dicom_core.job import JobRequest, JobState
 from dicom_core.routing import Rule, first_match, values_of
 from dicom_core.settings import Settings
 from dicom_core.spool import Spool
-from dicom_core.study import QuietStudy, StoredSeries
+from dicom_core.study import QuietStudy, StoredSeries, input_hash
 
 MOST_HEADERS_READ = 200
 """Of a series that no rule wants: reading more would cost time and tell nothing new."""
@@ -46,7 +46,7 @@ class JobRequests:
             prompt=rule.prompt if rule and wanted else "",
             destinations=rule.destinations if rule and wanted else (),
             priority=rule.priority if rule and wanted else 0,
-            input_hash=input_hash(series),
+            input_hash=input_hash(series.instances),
             configuration_hash=self._configuration_hash(rule if wanted else None),
         )
 
@@ -57,8 +57,8 @@ class JobRequests:
         """
         if not series.instances:
             return None, "none of its files is stored any more"
-        if series.purged:
-            return None, f"{series.purged} of its images are no longer kept; send the whole series again"
+        if series.absent:
+            return None, f"{series.absent} of its images are no longer kept; send the whole series again"
         skipped_by: Rule | None = None
         problem = ""
         for instance in islice(series.instances, MOST_HEADERS_READ):
@@ -66,6 +66,9 @@ class JobRequests:
                 header = self._header(instance.path)
                 own = MANUFACTURER in [str(value).strip() for value in values_of(header, "Manufacturer")]
                 rule = first_match(self._settings.rules, header)
+            except OSError as error:
+                # the disk, not the object: the study waits for the next pass
+                raise SpoolError(f"a stored file cannot be read: {error.strerror}") from error
             except Exception:  # noqa: BLE001  a hostile header may raise anything; it must end in words, not in a crash
                 problem = f"the header of instance {instance.sop_instance_uid} cannot be read"
                 continue
@@ -91,9 +94,3 @@ class JobRequests:
             "segmentation": self._settings.segmentation.model_dump(exclude={"series_number"}),
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def input_hash(series: StoredSeries) -> str:
-    """Over the identity and content of every instance of the series."""
-    lines: Sequence[str] = [f"{instance.sop_instance_uid} {instance.sha256}" for instance in series.instances]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -143,11 +143,15 @@ def _remove_parts(spool: Spool) -> int:
 
 
 def _remove_orphans(record: Record, spool: Spool, recorded: int) -> tuple[int, int]:
-    """Remove files that no row knows; returns how many were removed and how many kept."""
+    """Set files aside that no row knows: never acknowledged, unless this is not the record that knew them.
+
+    Returns:
+        How many were set aside and how many were left, being more than a crash can leave.
+    """
     orphans = register.unrecorded_paths(record, spool.kept_paths())
-    if len(orphans) > max(recorded, _MANY_FILES):
+    if len(orphans) > _MANY_FILES:
         log.critical("spool-not-known", orphans=len(orphans), recorded=recorded)
         return 0, len(orphans)
     for path in orphans:
-        spool.remove(path)
+        spool.set_aside(path)
     return len(orphans), 0

@@ -69,6 +69,7 @@ class Refusal:
         sop_instance_uid: A conformant UID or "".
         association_id: "" for refused associations.
         contexts: The refused presentation contexts.
+        outcome: Success where the sender could send all the same: a PACS proposes everything it knows.
     """
 
     event: Event
@@ -81,6 +82,7 @@ class Refusal:
     sop_instance_uid: str = ""
     association_id: str = ""
     contexts: tuple[RefusedContext, ...] = ()
+    outcome: Outcome = Outcome.MINOR_FAILURE
 
     @property
     def kind(self) -> tuple[str, ...]:
@@ -164,7 +166,7 @@ class RefusalAudit:
             record_event(
                 self._record,
                 refusal.event,
-                outcome=Outcome.MINOR_FAILURE,
+                outcome=refusal.outcome,
                 ae_title=refusal.calling_ae_title,
                 address=refusal.peer_address,
                 study_instance_uid=refusal.study_instance_uid,

@@ -18,7 +18,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import AddressInformation
 
-from db.audit import Event
+from db.audit import Event, Outcome
 from dicom_core.errors import ConfigurationError
 from dicom_core.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_core.logs import get_logger
@@ -265,6 +265,7 @@ class PynetdicomServer:
                 reason="some presentation contexts were refused" if some else "no presentation context was accepted",
                 association_id=opened.association_id,
                 contexts=refused,
+                outcome=Outcome.SUCCESS if some else Outcome.MINOR_FAILURE,
             )
         )
 

@@ -11,7 +11,6 @@ from celery.signals import worker_shutting_down
 
 from db import migrate, processes
 from db.session import Record
-from dicom_core.errors import VesselqError
 from dicom_core.logs import configure_logs, get_logger
 from dicom_core.messages import DELIVER_QUEUE, SEGMENT_QUEUE, celery_settings
 from dicom_core.settings import Settings
@@ -93,5 +92,5 @@ def _beat(record: Record, process_id: str, over: threading.Event) -> None:
     while not over.wait(processes.BEAT_SECONDS):
         try:
             processes.beat(record, process_id)
-        except VesselqError as error:
-            log.warning("beat failed", reason=str(error))
+        except Exception as error:  # noqa: BLE001  the edge of the thread: a process that works must not look dead
+            log.warning("beat failed", kind=type(error).__name__)

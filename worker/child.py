@@ -1,8 +1,8 @@
 """The child process: loads a segmenter once and works on one series after another.
 
-A fresh interpreter, never a fork: torch and CUDA do not survive one. It speaks JSON lines: requests on standard input,
-progress and answers on what was standard output (which is turned into standard error for everybody else, so that a
-library that prints cannot break the conversation). It ends when its parent ends.
+A fresh interpreter, never a fork: torch and CUDA do not survive one. It speaks JSON lines: the places of request files
+on standard input, progress and answers on what was standard output (which is turned into standard error for everybody
+else, so that a library that prints cannot break the conversation). It ends when its parent ends.
 """
 
 import json
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from dicom_core.errors import RunnerBusyError, SegmentationError, VesselqError
+from dicom_core.errors import RunnerBusyError, SegmentationError, SpoolError, VesselqError
 from dicom_core.logs import configure_logs, get_logger
 from worker.segmenters.interface import Segmenter
 from worker.series_messages import SeriesRequest
@@ -102,13 +102,15 @@ def _device(wanted: str) -> str:
 
 def _answer(line: str, segmenters: _Segmenters, out: TextIO) -> dict[str, Any]:
     try:
-        request = SeriesRequest.model_validate_json(line)
+        request = SeriesRequest.model_validate_json(Path(json.loads(line)).read_bytes())
         segmenter = segmenters.get(request.segmenter, request.segmenter_settings, _device(request.device))
         result = work_on_series(
             request, segmenter, lambda stage, share: _say(out, {"stage": stage, "share": round(share, 3)})
         )
     except VesselqError as error:
         return _error(error)
+    except OSError as error:
+        return _error(SpoolError(f"the disk does not do what is asked: {error.strerror}"))
     except MemoryError:
         return _error(RunnerBusyError("memory is exhausted; the series may be too large for this worker"))
     except Exception as error:  # noqa: BLE001  the edge of the process: the parent must learn of every failure

@@ -4,7 +4,14 @@ import hashlib
 from pathlib import Path
 
 from db import deliveries
-from dicom_core.errors import ConfigurationError, DeliveryError, LeaseLostError, PermanentDeliveryError
+from dicom_core.errors import (
+    ConfigurationError,
+    DeliveryError,
+    LeaseLostError,
+    PermanentDeliveryError,
+    TransientDeliveryError,
+    UnavailableError,
+)
 from dicom_core.job import Delivery
 from dicom_core.logs import get_logger
 from worker.lease import Lease
@@ -45,24 +52,32 @@ def _send(services: Services, delivery: Delivery) -> None:
             series_instance_uid=delivery.result_series_instance_uid,
         )
     except (DeliveryError, ConfigurationError) as error:
-        again = deliveries.failed(
-            services.record,
-            delivery,
-            str(error),
-            retryable=error.retryable,
-            give_up_after_hours=services.give_up_after_hours(delivery),
-        )
-        log.warning("delivery failed", delivery_id=delivery.delivery_id, reason=str(error), tried_again=again)
+        _note_failure(services, delivery, str(error), retryable=error.retryable)
+        return
+    except (LeaseLostError, UnavailableError):
+        raise
+    except Exception as error:
+        # the edge of one delivery: whatever a destination makes happen, its lane must not wait for the lease to run out
+        log.exception("unexpected error of a destination", delivery_id=delivery.delivery_id)
+        _note_failure(services, delivery, f"unexpected {type(error).__name__}", retryable=False)
         return
     deliveries.sent(services.record, delivery, answer)
     log.info("result sent", job_id=delivery.job_id, destination=delivery.destination, answer=answer)
+
+
+def _note_failure(services: Services, delivery: Delivery, reason: str, *, retryable: bool) -> None:
+    hours = services.give_up_after_hours(delivery)
+    again = deliveries.failed(services.record, delivery, reason, retryable=retryable, give_up_after_hours=hours)
+    log.warning("delivery failed", delivery_id=delivery.delivery_id, reason=reason, tried_again=again)
 
 
 def _require_intact(path: Path, sha256: str) -> None:
     try:
         with path.open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise PermanentDeliveryError("the kept result is no longer there") from error
     except OSError as error:
-        raise PermanentDeliveryError(f"the kept result cannot be read: {error.strerror}") from error
+        raise TransientDeliveryError(f"the kept result cannot be read now: {error.strerror}") from error
     if actual != sha256:
         raise PermanentDeliveryError("the kept result is not what was built: the file has changed on the disk")

@@ -47,6 +47,9 @@ class Lease:
                 if silent_beats >= BEATS_PER_LEASE:
                     self._lost = LeaseLostError("the record did not answer for the length of the lease")
                     return
+            except Exception as error:  # noqa: BLE001  the edge of the thread: without beats the work must stop
+                self._lost = LeaseLostError(f"the lease cannot be prolonged ({type(error).__name__})")
+                return
 
     def __enter__(self) -> "Lease":
         self._thread.start()

@@ -17,6 +17,7 @@ from dicom_core.errors import (
 from dicom_core.job import Job, JobState, KeptResult
 from dicom_core.logs import get_logger
 from dicom_core.spool import keep_file
+from dicom_core.study import input_hash
 from worker.lease import Lease
 from worker.segmenters.interface import Status
 from worker.series_messages import PREVIEW_FILE, SEGMENTATION_FILE, SeriesRequest, SeriesResult
@@ -77,6 +78,8 @@ def _work(services: Services, job: Job, lease: Lease) -> None:
 def _segment(services: Services, job: Job, lease: Lease, folder: Path) -> SeriesResult:
     settings = services.settings
     instances = studies.source_of(services.record, job)
+    if input_hash(instances) != job.input_hash:
+        raise SpoolDamagedError("images of this series are missing in the spool; send the series again")
     for instance in instances:
         if not (settings.spool_folder / instance.path).is_file():
             raise SpoolDamagedError(f"the stored file of instance {instance.sop_instance_uid} is missing")
@@ -115,7 +118,8 @@ def _keep(services: Services, job: Job, result: SeriesResult, folder: Path) -> N
     if not result.sha256:
         jobs.finish_without_result(services.record, job, *_end_without_object(result), result.summary)
         return
-    name = f"{job.job_id[:2]}/{job.job_id}"
+    # with the fence: a worker that comes late must not replace the file that another one has kept
+    name = f"{job.job_id[:2]}/{job.job_id}-{job.fence}"
     final = services.settings.results_folder / name
     kept_path = f"{name}/{SEGMENTATION_FILE}"
     keep_file(folder / SEGMENTATION_FILE, final / SEGMENTATION_FILE)
@@ -124,7 +128,11 @@ def _keep(services: Services, job: Job, result: SeriesResult, folder: Path) -> N
         keep_file(folder / PREVIEW_FILE, final / PREVIEW_FILE)
         summary["preview_path"] = f"{name}/{PREVIEW_FILE}"
     kept = KeptResult(kept_path, result.sha256, result.sop_instance_uid, result.series_instance_uid, summary)
-    jobs.keep_result(services.record, job, kept)
+    try:
+        jobs.keep_result(services.record, job, kept)
+    except LeaseLostError:
+        shutil.rmtree(final, ignore_errors=True)
+        raise
     log.info("result kept", job_id=job.job_id, sop_instance_uid=result.sop_instance_uid)
 
 

@@ -17,7 +17,7 @@ from dicom_core import errors
 from dicom_core.errors import DeadlineError, RunnerBusyError, RunnerDiedError, VesselqError
 from dicom_core.logs import get_logger
 from dicom_core.settings import ENVIRONMENT_PREFIX, WorkerSettings
-from worker.series_messages import SeriesRequest, SeriesResult, StageCallback
+from worker.series_messages import REQUEST_FILE, SeriesRequest, SeriesResult, StageCallback
 
 POLL_SECONDS = 0.1
 """How soon an interruption is noticed."""
@@ -97,7 +97,10 @@ class Runner:
             raise RunnerDiedError("the child process has no pipes")
         deadline = time.monotonic() + self._settings.deadline_seconds
         try:
-            child.stdin.write(request.model_dump_json().encode() + b"\n")
+            # through a file: a long list of paths would fill the pipe and block here if the child does not read
+            message = request.output_folder / REQUEST_FILE
+            message.write_text(request.model_dump_json(), encoding="utf-8")
+            child.stdin.write(json.dumps(str(message)).encode() + b"\n")
             child.stdin.flush()
         except BrokenPipeError as error:
             raise RunnerDiedError(self._epitaph(child)) from error
@@ -143,14 +146,17 @@ class Runner:
         child, self._child = self._child, None
         if child is None:
             return
+        child.kill()
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 try:
                     pipe.close()
                 except OSError:
                     log.debug("a pipe of the child was broken")
-        child.kill()
-        child.wait()
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            log.critical("child cannot be ended", child_pid=child.pid)
 
 
 class _ReportedError(VesselqError):

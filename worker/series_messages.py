@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from worker.segmenters.interface import Status
 
+REQUEST_FILE = "request.json"
+"""Where the request lies in the output folder."""
 SEGMENTATION_FILE, PREVIEW_FILE = "segmentation.dcm", "preview.png"
 """Names of what is left in the output folder."""
 StageCallback = Callable[[str, float], None]

@@ -12,10 +12,11 @@ import pydicom
 import pytest
 import worker_bench
 
-from db import audit, jobs, processes, reports
+from db import audit, jobs, processes, register, reports
 from db.session import Record
 from dicom_core.job import JobState
 from dicom_core.settings import Settings
+from worker import pipeline
 from worker.delivery import run_next_delivery
 from worker.pipeline import remove_stale_work, run_next_job
 from worker.services import Services
@@ -159,6 +160,63 @@ def test_missing_source_file_is_named(benches: Any) -> None:
     job = jobs.get(bench.record, job_id)
     assert job.state is JobState.FAILED
     assert "is missing" in job.reason
+
+
+def test_series_with_a_gap_is_never_segmented(benches: Any) -> None:
+    """An instance that is found missing after the job was made: no result over the rest; sent again, all is well."""
+    bench = benches()
+    datasets = dicom_sources.ct_series(frames=3, rows=16, columns=24)
+    worker_bench.receive(bench.settings, bench.record, datasets)
+    (job,) = worker_bench.complete(bench.settings, bench.record)
+    register.mark_missing(bench.record, str(datasets[1].SOPInstanceUID), "its file is not in the spool")
+    run_next_job(bench.services)
+    failed = jobs.get(bench.record, job.job_id)
+    assert failed.state is JobState.FAILED
+    assert "missing" in failed.reason
+    worker_bench.receive(bench.settings, bench.record, datasets[1:2])
+    (again,) = worker_bench.complete(bench.settings, bench.record)
+    run_next_job(bench.services)
+    assert jobs.get(bench.record, again.job_id).result["frames"] == 3
+
+
+def test_late_worker_leaves_the_kept_result_alone(benches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was stopped for longer than its lease keeps nothing: the other one's file stays as it is."""
+    bench = benches()
+    job_id = bench.queue()
+    keep = pipeline.jobs.keep_result
+    others: list[str] = []
+
+    def overtaken(record: Record, job: Any, kept: Any) -> list[str]:
+        monkeypatch.setattr(pipeline.jobs, "keep_result", keep)
+        jobs.fail_attempt(record, job, "fell silent", retryable=True, maximum_attempts=3, retry_after_seconds=0)
+        run_next_job(bench.services)  # the other worker
+        others.append(jobs.get(record, job.job_id).result_path)
+        return keep(record, job, kept)
+
+    monkeypatch.setattr(pipeline.jobs, "keep_result", overtaken)
+    run_next_job(bench.services)
+    job = jobs.get(bench.record, job_id)
+    assert job.state is JobState.SEG_READY
+    assert [job.result_path] == others
+    folder = bench.settings.results_folder
+    assert [str(path.relative_to(folder)) for path in folder.rglob("segmentation.dcm")] == others
+    assert run_next_delivery(bench.services)
+    assert jobs.get(bench.record, job_id).state is JobState.DONE
+
+
+def test_destination_that_raises_anything_frees_its_lane(benches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody foresaw ends the try in words at once instead of holding the lane for a lease."""
+    bench = benches()
+    bench.queue()
+    run_next_job(bench.services)
+
+    def stumble(_: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(bench.services, "destination_of", stumble)
+    run_next_delivery(bench.services)
+    (delivery,) = reports.deliveries(bench.record, reports.jobs(bench.record)[0].study_instance_uid)
+    assert (delivery.state, delivery.answer) == ("WAITING", "unexpected RuntimeError")
 
 
 def test_cancelled_job_is_dropped_while_it_runs(benches: Any) -> None:

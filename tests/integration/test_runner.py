@@ -180,6 +180,20 @@ def test_unknown_segmenter_is_named(runner: Runner, source: list[Path], tmp_path
         run(runner, request)
 
 
+def test_child_that_does_not_listen_meets_the_deadline(
+    source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request far longer than a pipe holds does not block the worker when the child does not read it."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
+    runner = Runner(WorkerSettings(deadline_seconds=60, threads=1))
+    run(runner, request_for(source, tmp_path / "a"))
+    runner._settings = WorkerSettings(deadline_seconds=1, threads=1)
+    psutil.Process(runner.child_pid).suspend()
+    with pytest.raises(DeadlineError):
+        run(runner, request_for(source * 2000, tmp_path / "b"))
+    assert runner.child_pid is None
+
+
 def test_child_is_told_no_secrets(
     runner: Runner, source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

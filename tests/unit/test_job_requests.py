@@ -8,6 +8,7 @@ import dicom_sources
 import pytest
 from pydicom.dataset import Dataset
 
+from dicom_core.errors import SpoolError
 from dicom_core.job import JobRequest, JobState
 from dicom_core.settings import Settings
 from dicom_core.spool import Spool
@@ -32,7 +33,7 @@ def spool(tmp_path: Path) -> Spool:
     return spool
 
 
-def decide(spool: Spool, datasets: Sequence[Dataset], *, purged: int = 0, **tables: Any) -> JobRequest:
+def decide(spool: Spool, datasets: Sequence[Dataset], *, absent: int = 0, **tables: Any) -> JobRequest:
     """The request for one series whose files lie in the spool."""
     settings = Settings(**{"rules": [SKIP_LOCALIZERS, CT_RULE], **tables})
     instances = []
@@ -42,7 +43,7 @@ def decide(spool: Spool, datasets: Sequence[Dataset], *, purged: int = 0, **tabl
         instances.append(
             StoredInstance(str(dataset.SOPInstanceUID), "1.2", "1.2.840.10008.1.2.1", f"{number}" * 64, path)
         )
-    series = StoredSeries("1.2.3", "1.2.3.4", "CT", tuple(instances), "A", "B", "127.0.0.1", purged)
+    series = StoredSeries("1.2.3", "1.2.3.4", "CT", tuple(instances), "A", "B", "127.0.0.1", absent)
     study = QuietStudy("1.2.3", 0, None, (series,), 0)  # type: ignore[arg-type]  # the time plays no part
     (request,) = JobRequests(settings, spool).for_study(study)
     return request
@@ -103,9 +104,22 @@ def test_unreadable_header_is_named(spool: Spool) -> None:
     assert datasets[0].SOPInstanceUID in request.reason
 
 
+def test_disk_that_fails_is_not_the_objects_fault(spool: Spool) -> None:
+    """A file that cannot be opened for now leaves the study for the next pass instead of skipping it for good."""
+    datasets = dicom_sources.ct_series(frames=1, rows=8, columns=8)
+    decide(spool, datasets)
+    spool.path("instances/00/0.dcm").unlink()
+    spool.path("instances/00/0.dcm").mkdir()
+    instance = StoredInstance(str(datasets[0].SOPInstanceUID), "1.2", "1.2.3", "0" * 64, "instances/00/0.dcm")
+    series = StoredSeries("1.2.3", "1.2.3.4", "CT", (instance,), "A", "B", "127.0.0.1")
+    study = QuietStudy("1.2.3", 0, None, (series,), 0)  # type: ignore[arg-type]  # the time plays no part
+    with pytest.raises(SpoolError):
+        JobRequests(Settings(rules=[CT_RULE]), spool).for_study(study)
+
+
 def test_late_slice_of_a_purged_series_is_not_segmented_alone(spool: Spool) -> None:
     """Without the slices that were purged the result would be wrong: the series is asked for again."""
-    request = decide(spool, dicom_sources.ct_series(frames=1, rows=8, columns=8), purged=59)
+    request = decide(spool, dicom_sources.ct_series(frames=1, rows=8, columns=8), absent=59)
     assert request.state is JobState.SKIPPED
     assert request.reason == "59 of its images are no longer kept; send the whole series again"
 

@@ -232,7 +232,7 @@ def test_purged_instances_of_a_series_are_counted(record, clock):
     retention.purge_sources(record, 30)
     receive(record, 3)
     (series,) = quiet(record).series
-    assert (len(series.instances), series.purged) == (1, 2)
+    assert (len(series.instances), series.absent) == (1, 2)
 
 
 def test_jobs_of_a_study_that_is_received_again_wait(record):

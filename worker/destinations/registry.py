@@ -1,9 +1,10 @@
 """Which destination a setting or the sender of a study stands for."""
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 
-from dicom_core.errors import PermanentDeliveryError
+from dicom_core.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_core.settings import (
     SENDER,
     DestinationSettings,
@@ -18,6 +19,7 @@ from worker.destinations.storage_scu import StorageSCU
 from worker.destinations.stow_rs import StowRS
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def make_destination(settings: DestinationSettings, *, calling_ae_title: str) -> Destination:
@@ -86,6 +88,17 @@ def _plain(peer_address: str) -> Address:
 
 def _may_call_from(peer: PeerSettings, address: Address) -> bool:
     """Whether ``address`` is one of the peer's; as for the listener, no addresses means any."""
-    return not peer.addresses or any(
-        address in ipaddress.ip_network(network, strict=False) for network in peer.addresses
-    )
+    return not peer.addresses or any(address in network for entry in peer.addresses for network in _networks(entry))
+
+
+def _networks(entry: str) -> list[Network]:
+    """What an entry of ``addresses`` stands for now: itself, or all addresses of a host name."""
+    try:
+        return [ipaddress.ip_network(entry, strict=False)]
+    except ValueError:
+        pass  # a host name
+    try:
+        found = socket.getaddrinfo(entry, None)
+    except OSError as error:
+        raise TransientDeliveryError(f"peers: the name {entry!r} cannot be resolved now") from error
+    return [ipaddress.ip_network(str(_plain(str(place[4][0]).partition("%")[0]))) for place in found]

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicom_core.errors import DamagedSourceError, SourceError, SourceTooLargeError
+from dicom_core.errors import DamagedSourceError, SourceError, SourceTooLargeError, SpoolError
 
 
 @contextmanager
@@ -21,12 +21,19 @@ def damage_named(name: str) -> Iterator[None]:
     Raises:
         SourceError: Of the same class when the block raised one.
         SourceTooLargeError: Memory ran out.
+        SpoolError: The disk, not the object: another try can help.
         DamagedSourceError: Anything else.
     """
     try:
         yield
+    except SpoolError:
+        raise
     except SourceError as error:
         raise type(error)(f"{name}: {error}") from error
+    except OSError as error:
+        if error.errno is None:  # pydicom raises these for bytes that it does not understand
+            raise DamagedSourceError(f"{name} cannot be read ({type(error).__name__}); send the study again") from error
+        raise SpoolError(f"{name}: its file cannot be read: {error.strerror}") from error
     except MemoryError as error:
         raise SourceTooLargeError(f"{name}: decoding needs more memory than the worker may use") from error
     except Exception as error:
