@@ -4,6 +4,7 @@ Everything it does is a guarded change in the record, so that two of them side b
 moment, do no harm. Ringing has a thread of its own: Redis being away never keeps a study from becoming complete.
 """
 
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -80,7 +81,8 @@ class Dispatcher:
             removed = retention.remove_purged(self._record, study, self._spool.remove)
             log.info("sources purged", study_instance_uid=study.study_instance_uid, files=removed)
         for path in retention.results_to_remove(self._record, policy.purge_results_after_days):
-            (self._settings.results_folder / path).unlink(missing_ok=True)
+            # the folder of the try: the preview shows the patient as much as the object does
+            shutil.rmtree((self._settings.results_folder / path).parent, ignore_errors=True)
 
 
 def run(settings: Settings) -> None:

@@ -7,7 +7,7 @@ import dicom_sources
 import pytest
 import worker_bench
 
-from db import jobs, studies
+from db import jobs, retention, studies
 from db.session import Record
 from dicom_core.errors import UnavailableError
 from dicom_core.job import JobState
@@ -156,3 +156,17 @@ def test_purge_removes_the_files(settings: Settings, record: Record, doorbell: L
     assert list(settings.spool_folder.glob("instances/??/*.dcm"))
     dispatcher.purge()
     assert not list(settings.spool_folder.glob("instances/??/*.dcm"))
+
+
+def test_purge_leaves_no_picture_behind(
+    settings: Settings, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a result its preview goes, which shows the patient too; other results stay."""
+    for name in ("ab/old-1", "ab/young-1"):
+        folder = settings.results_folder / name
+        folder.mkdir(parents=True)
+        (folder / "segmentation.dcm").touch()
+        (folder / "preview.png").touch()
+    monkeypatch.setattr(retention, "results_to_remove", lambda *_: ["ab/old-1/segmentation.dcm"])
+    dispatcher.purge()
+    assert [path.name for path in (settings.results_folder / "ab").iterdir()] == ["young-1"]
