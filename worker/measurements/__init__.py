@@ -1,0 +1,1 @@
+"""Numbers that a mask honestly allows: area, length, calibre, tortuosity, branch points, volume, with their units."""
