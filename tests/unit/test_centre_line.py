@@ -41,8 +41,8 @@ def test_a_mask_at_the_border_is_thinned():
     mask = np.zeros((40, 20), bool)
     mask[:, 8:13] = True
     thin = skeleton(mask)
-    assert thin[:, 10].sum() >= 35
-    assert thin.sum() == thin[:, 10].sum()
+    assert thin.any(axis=1).sum() >= 35
+    assert thin[5:35].sum(axis=1).tolist() == [1] * 30
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
