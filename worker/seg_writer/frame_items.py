@@ -30,21 +30,23 @@ Place = tuple[bytes, tuple[int, ...]]
 """Encoded attributes of Frame Content and the indices of the dimensions after the segment."""
 
 
-def per_frame_element(source: SourceSeries, wanted: NDArray[np.bool_]) -> RawDataElement:
+def per_frame_element(source: SourceSeries, wanted: NDArray[np.bool_], *, by_segment: bool = True) -> RawDataElement:
     """The encoded sequence, in the order of the pixels: by segment, then by frame.
 
     Args:
         source: Of kind ``RUN`` or ``PICTURES``.
         wanted: ``(segments, frames)`` bool: which frames of the mask are stored.
+        by_segment: False for a label map, whose frames belong to no segment.
     """
     headers = {str(header.SOPInstanceUID): header for header in source.datasets}
     derivations = [_derivation_image(headers[frame.sop_instance_uid], frame) for frame in source.frames]
     places = list(_places(source))
     items: list[bytes] = []
     for segment, frames in enumerate(wanted, 1):
-        identification = _segment_identification(segment)
+        identification = _segment_identification(segment) if by_segment else b""
+        first_index = (segment,) if by_segment else ()
         items += (
-            derivations[index] + _frame_content(segment, places[index]) + identification
+            derivations[index] + _frame_content(first_index, places[index]) + identification
             for index in np.flatnonzero(frames).tolist()
         )
     value = b"".join(map(_item, items))
@@ -57,10 +59,11 @@ def _segment_identification(segment: int) -> bytes:
     return _sequence("SegmentIdentificationSequence", [number])
 
 
-def _frame_content(segment: int, place: Place) -> bytes:
+def _frame_content(first_index: tuple[int, ...], place: Place) -> bytes:
     """Frame Content macro (PS3.3 C.7.6.16.2.2) with the indices of the dimensions; elements in the order of tags."""
     attributes, indices = place
-    values = struct.pack(f"<{1 + len(indices)}L", segment, *indices)
+    indices = first_index + indices
+    values = struct.pack(f"<{len(indices)}L", *indices)
     return _sequence("FrameContentSequence", [attributes + _element("DimensionIndexValues", b"UL", values)])
 
 

@@ -8,13 +8,14 @@ these sources.
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from dicom_core.result import ResultKind
 from worker.seg_writer.frame_items import per_frame_element, position_dimensions
 from worker.seg_writer.identity import SegmentationIdentity
+from worker.seg_writer.stored_values import Values, add_pixels
 from worker.seg_writer.text_values import decimal_strings
 from worker.source_series import SourceSeries
 
@@ -24,9 +25,10 @@ _FRAME_CONTENT = Tag("FrameContentSequence")
 
 def assemble(
     source: SourceSeries,
-    mask: NDArray[np.bool_],
+    values: Values,
     identity: SegmentationIdentity,
     *,
+    kind: ResultKind = ResultKind.SEG,
     omit_empty_frames: bool,
     viewer_hints: bool,
 ) -> Dataset:
@@ -34,44 +36,32 @@ def assemble(
 
     Args:
         source: Of kind ``RUN`` or ``PICTURES``.
-        mask: ``(segments, frames, rows, columns)`` bool; all False only without ``omit_empty_frames``.
+        values: What ``stored_values`` gives; all 0 only without ``omit_empty_frames``.
         identity: Gives the DimensionOrganizationUID.
+        kind: Which object.
         omit_empty_frames: Leave out frames in which a segment has no pixel.
         viewer_hints: Add the shared plane orientation and pixel measures that OHIF and dcmqi expect; the strict object
             has neither, since there is no frame of reference (PS3.3 C.8.20.3.1).
     """
-    wanted = np.ones(mask.shape[:2], np.bool_)
+    by_segment = kind is not ResultKind.SEG_LABELMAP
+    wanted = np.ones(values.shape[:2], np.bool_)
     if omit_empty_frames:
-        mask.any(axis=(2, 3), out=wanted)
+        values.any(axis=(2, 3), out=wanted)
     dataset = Dataset()
-    _add_pixels(dataset, mask[wanted])
-    _add_dimensions(dataset, position_dimensions(source), identity.uid("dimension organization"))
+    add_pixels(dataset, values[wanted], kind)
+    _add_dimensions(dataset, position_dimensions(source), identity.uid("dimension organization"), by_segment=by_segment)
     shared = _viewer_hints(source.datasets) if viewer_hints else Dataset()
     dataset.SharedFunctionalGroupsSequence = [shared]
-    frames = per_frame_element(source, wanted)
+    frames = per_frame_element(source, wanted, by_segment=by_segment)
     dataset[frames.tag] = frames
     # pydicom writes encoded sequences as they are when told that the dataset is in their encoding already
     dataset.set_original_encoding(False, True, convert_encodings("ISO_IR 192"))
     return dataset
 
 
-def _add_pixels(dataset: Dataset, frames: NDArray[np.bool_]) -> None:
-    """Image Pixel module: one bit a pixel, packed without gaps between frames (PS3.5 8.1.1)."""
-    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 1
-    dataset.HighBit = 0
-    dataset.PixelRepresentation = 0
-    dataset.SegmentationType = "BINARY"
-    dataset.PresentationLUTShape = "IDENTITY"
-    packed = np.packbits(frames.reshape(-1), bitorder="little").tobytes()
-    dataset.add_new("PixelData", "OB", packed + b"\0" * (len(packed) % 2))
-
-
-def _add_dimensions(dataset: Dataset, positions: tuple[str, ...], organization_uid: str) -> None:
-    """Multi-frame Dimension module (PS3.3 C.7.6.17): the segment, then the position."""
-    pointers = [(Tag("ReferencedSegmentNumber"), _SEGMENT_IDENTIFICATION)]
+def _add_dimensions(dataset: Dataset, positions: tuple[str, ...], organization_uid: str, *, by_segment: bool) -> None:
+    """Multi-frame Dimension module (PS3.3 C.7.6.17): the segment where frames have one, then the position."""
+    pointers = [(Tag("ReferencedSegmentNumber"), _SEGMENT_IDENTIFICATION)] if by_segment else []
     pointers += [(Tag(keyword), _FRAME_CONTENT) for keyword in positions]
     items = []
     for pointer, group in pointers:

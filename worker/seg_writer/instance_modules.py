@@ -6,10 +6,17 @@ from datetime import datetime
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    RLELossless,
+    SegmentationStorage,
+)
 
 from dicom_core.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
-from worker.seg_writer.catalogue import code_item
+from dicom_core.result import ResultKind
+from worker.seg_writer.catalogue import cielab, code_item
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.segments import RESEARCH_USE, segment_sequence
 from worker.seg_writer.source_header import (
@@ -20,46 +27,109 @@ from worker.seg_writer.source_header import (
     text_of,
     time_zone,
 )
-from worker.seg_writer.text_values import LONG_STRING, long_string
+from worker.seg_writer.stored_values import overlaps
+from worker.seg_writer.text_values import LONG_STRING, long_string, short_text
 from worker.segmenters.interface import Segmentation
 from worker.source_series import SourceSeries
 
 CONTENT_LABEL = "VESSELS"
+_HIGHEST_WINS = "Where segments overlap, the highest number is stored."
+
+
+_LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""Label Map Segmentation Storage, which pydicom 3.0 does not name."""
+
+_WORDS = {
+    ResultKind.SEG: "Vessels",
+    ResultKind.SEG_STRICT: "Vessels, strict,",
+    ResultKind.SEG_DEFLATED: "Vessels, deflated,",
+    ResultKind.SEG_FRACTIONAL: "Vessel probability",
+    ResultKind.SEG_LABELMAP: "Vessel label map",
+}
+"""How each kind begins its series description, so that a reader can tell them apart in a list of series."""
+
+_TRANSFER_SYNTAXES = {
+    ResultKind.SEG_DEFLATED: DeflatedExplicitVRLittleEndian,
+    ResultKind.SEG_FRACTIONAL: RLELossless,
+    ResultKind.SEG_LABELMAP: RLELossless,
+}
+"""Of the kinds that are not in Explicit VR Little Endian."""
 
 
 def add_instance_modules(
-    dataset: Dataset, source: SourceSeries, segmentation: Segmentation, identity: SegmentationIdentity
+    dataset: Dataset,
+    source: SourceSeries,
+    segmentation: Segmentation,
+    identity: SegmentationIdentity,
+    kind: ResultKind = ResultKind.SEG,
 ) -> None:
     """Complete a dataset that has its image, frames and dimensions; anything set before is overwritten."""
     copy_patient_and_study(source, dataset)
     zone = time_zone(source)
     created_at = identity.created_at.astimezone(zone) if zone else identity.created_at
-    _add_series(dataset, source, identity, created_at)
+    _add_series(dataset, source, identity, created_at, kind)
     _add_equipment(dataset, source, identity, created_at)
     _add_content(dataset, identity, created_at)
+    dataset.SOPClassUID = _LABEL_MAP_STORAGE if kind is ResultKind.SEG_LABELMAP else SegmentationStorage
     dataset.update(lossy_compression(source))
-    dataset.SegmentSequence = segment_sequence(source, segmentation, identity)
-    dataset.SegmentsOverlap = "YES" if bool((segmentation.mask.sum(axis=0, dtype="u1") > 1).any()) else "NO"
+    _add_segments(dataset, source, segmentation, identity, kind)
     if "FrameOfReferenceUID" not in dataset:
         dataset.PatientOrientation = patient_orientation(source)
     _add_references(dataset, source)
-    _add_file_meta(dataset)
+    _add_file_meta(dataset, _TRANSFER_SYNTAXES.get(kind, ExplicitVRLittleEndian))
 
 
-def _add_series(dataset: Dataset, source: SourceSeries, identity: SegmentationIdentity, created_at: datetime) -> None:
+def _add_segments(
+    dataset: Dataset,
+    source: SourceSeries,
+    segmentation: Segmentation,
+    identity: SegmentationIdentity,
+    kind: ResultKind,
+) -> None:
+    """Segment Sequence and Segments Overlap (PS3.3 C.8.20.2)."""
+    segments = segment_sequence(source, segmentation, identity)
+    if kind is ResultKind.SEG_LABELMAP:
+        dataset.SegmentsOverlap = "NO"
+        if overlaps(segmentation.mask):
+            for item in segments:
+                item.SegmentDescription = short_text(f"{_HIGHEST_WINS} {item.SegmentDescription}")
+        segments.insert(0, _background())
+    elif kind is ResultKind.SEG_FRACTIONAL and len(segments) > 1:
+        dataset.SegmentsOverlap = "UNDEFINED"  # of probabilities nobody can tell
+    else:
+        dataset.SegmentsOverlap = "YES" if overlaps(segmentation.mask) else "NO"
+    dataset.SegmentSequence = segments
+
+
+def _background() -> Dataset:
+    """Every value of a label map is described, 0 too (PS3.3 C.8.20.2.3)."""
+    item = Dataset()
+    item.SegmentNumber = 0
+    item.SegmentLabel = "Background"
+    item.SegmentedPropertyCategoryCodeSequence = [code_item(codes.DCM.Background)]
+    item.SegmentedPropertyTypeCodeSequence = [code_item(codes.DCM.Background)]
+    item.SegmentAlgorithmType = "AUTOMATIC"
+    item.SegmentAlgorithmName = "Background"
+    item.RecommendedDisplayCIELabValue = cielab((0, 0, 0))
+    return item
+
+
+def _add_series(
+    dataset: Dataset, source: SourceSeries, identity: SegmentationIdentity, created_at: datetime, kind: ResultKind
+) -> None:
     dataset.Modality = "SEG"
     dataset.SeriesInstanceUID = identity.series_instance_uid
     dataset.SeriesNumber = identity.series_number
-    dataset.SeriesDescription = _series_description(source, identity)
+    dataset.SeriesDescription = _series_description(source, identity, kind)
     dataset.SeriesDate, dataset.SeriesTime = _date_and_time(created_at)
 
 
-def _series_description(source: SourceSeries, identity: SegmentationIdentity) -> str:
+def _series_description(source: SourceSeries, identity: SegmentationIdentity, kind: ResultKind) -> str:
     """For example ``Vessels of series 3 (ridge 1.0) v2``, at most 64 characters with the generation kept."""
     number = text_of(source.datasets[0], "SeriesNumber")
     of_series = f" of series {number}" if isinstance(number, str) and number.isdigit() else ""
     generation = f" v{identity.generation}" if identity.generation > 1 else ""
-    text = f"Vessels{of_series} ({identity.model_name} {identity.model_version})"
+    text = f"{_WORDS[kind]}{of_series} ({identity.model_name} {identity.model_version})"
     return long_string(text, LONG_STRING - len(generation)) + generation
 
 
@@ -87,7 +157,6 @@ def _add_equipment(
 
 
 def _add_content(dataset: Dataset, identity: SegmentationIdentity, created_at: datetime) -> None:
-    dataset.SOPClassUID = SegmentationStorage
     dataset.SOPInstanceUID = identity.sop_instance_uid
     dataset.InstanceNumber = 1
     dataset.ImageType = ["DERIVED", "PRIMARY"]
@@ -124,12 +193,12 @@ def instance_reference(header: Dataset) -> Dataset:
     return reference
 
 
-def _add_file_meta(dataset: Dataset) -> None:
+def _add_file_meta(dataset: Dataset, transfer_syntax: UID) -> None:
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = SegmentationStorage
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = transfer_syntax
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta

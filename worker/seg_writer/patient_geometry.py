@@ -4,13 +4,12 @@ highdicom is given fresh headers that hold geometry and nothing else: it needs n
 source cannot trip it. ``add_instance_modules`` adds the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from highdicom.content import AlgorithmIdentificationSequence
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
 from highdicom.seg import Segmentation as HighdicomSegmentation
-from numpy.typing import NDArray
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -18,9 +17,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_core.errors import UnsupportedSourceError
 from dicom_core.identifiers import MANUFACTURER
+from dicom_core.result import ResultKind
 from worker.image_stack import FrameIdentity
 from worker.seg_writer.catalogue import CATEGORY
 from worker.seg_writer.identity import SegmentationIdentity
+from worker.seg_writer.stored_values import Values, add_pixels
 from worker.seg_writer.text_values import decimal_strings
 from worker.source_images.functional_groups import functional_group
 from worker.source_series import SourceKind, SourceSeries
@@ -31,17 +32,19 @@ _ORIENTATION_NOISE = 1e-3
 
 def assemble(
     source: SourceSeries,
-    mask: NDArray[np.bool_],
+    values: Values,
     identity: SegmentationIdentity,
     *,
+    kind: ResultKind = ResultKind.SEG,
     omit_empty_frames: bool,
 ) -> Dataset:
     """Pixels, frames, geometry and dimensions of the SEG.
 
     Args:
         source: Of kind ``SLICES`` or ``ENHANCED``.
-        mask: ``(segments, frames, rows, columns)`` bool; all False only without ``omit_empty_frames``.
+        values: What ``stored_values`` gives; all 0 only without ``omit_empty_frames``.
         identity: Gives the UIDs.
+        kind: Which object.
         omit_empty_frames: Leave out frames in which a segment has no voxel.
 
     Raises:
@@ -50,29 +53,43 @@ def assemble(
     try:
         if source.kind is SourceKind.ENHANCED:
             headers = [_enhanced_header(source.datasets[0])]
-            mask = _in_frame_order(mask, source.frames, int(source.datasets[0].NumberOfFrames))
+            values = _in_frame_order(values, source.frames, int(source.datasets[0].NumberOfFrames))
         else:
             headers = _slice_headers(source)
-        built = _build(headers, mask, identity, omit_empty_frames=omit_empty_frames)
+        built = _build(headers, values, identity, kind, omit_empty_frames=omit_empty_frames)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise UnsupportedSourceError(
             "The slices of the series do not form a geometry that a DICOM Segmentation can express; "
             "look for missing or contradicting positions, orientations or pixel spacing."
         ) from error
     dataset = Dataset(built)
+    if values.dtype != np.bool_:
+        _store_values(dataset, values, kind, headers)
     _identify_segments_in_every_frame(dataset)
     _fix_dimension_organization(dataset, identity.uid("dimension organization"))
     return dataset
 
 
 def _build(
-    headers: Sequence[Dataset], mask: NDArray[np.bool_], identity: SegmentationIdentity, *, omit_empty_frames: bool
+    headers: Sequence[Dataset],
+    values: Values,
+    identity: SegmentationIdentity,
+    kind: ResultKind,
+    *,
+    omit_empty_frames: bool,
 ) -> Dataset:
+    """What highdicom makes of where the values are, without compression.
+
+    A fractional object starts as a binary one: highdicom takes probabilities as 32 bit floats only and sorts all of
+    them, which a large volume has no memory for.
+    """
+    is_label_map = kind is ResultKind.SEG_LABELMAP
+    segments = max(1, int(values.max())) if is_label_map else len(values)
     segmentation: Dataset = HighdicomSegmentation(
         source_images=headers,
-        pixel_array=np.moveaxis(mask, 0, -1),
-        segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[_placeholder(number) for number in range(1, len(mask) + 1)],
+        pixel_array=values[0] if is_label_map else np.moveaxis(values.astype(np.bool_, copy=False), 0, -1),
+        segmentation_type=SegmentationTypeValues.LABELMAP if is_label_map else SegmentationTypeValues.BINARY,
+        segment_descriptions=[_placeholder(number) for number in range(1, segments + 1)],
         series_instance_uid=identity.series_instance_uid,
         series_number=identity.series_number,
         sop_instance_uid=identity.sop_instance_uid,
@@ -99,6 +116,27 @@ def _placeholder(number: int) -> SegmentDescription:
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=AlgorithmIdentificationSequence("-", codes.DCM.ArtificialIntelligence, "-"),
     )
+
+
+def _store_values(dataset: Dataset, values: Values, kind: ResultKind, headers: Sequence[Dataset]) -> None:
+    """Replace highdicom's pixels by the values of the same frames, in the order in which it put the frames."""
+    if kind is ResultKind.SEG_LABELMAP:
+        frames = np.frombuffer(dataset.PixelData, np.uint8, int(dataset.NumberOfFrames) * values[0, 0].size)
+        add_pixels(dataset, frames.reshape(-1, *values.shape[2:]), kind)
+        return
+    ordered = np.stack([values[place] for place in _places_of_frames(dataset, headers)])
+    add_pixels(dataset, ordered, kind)
+
+
+def _places_of_frames(dataset: Dataset, headers: Sequence[Dataset]) -> Iterator[tuple[int, int]]:
+    """Segment and source frame of each frame, as indices."""
+    index_of = {header.SOPInstanceUID: index for index, header in enumerate(headers)}
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        owner = groups if "SegmentIdentificationSequence" in groups else dataset.SharedFunctionalGroupsSequence[0]
+        segment = owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber - 1
+        image = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        number = image.get("ReferencedFrameNumber")
+        yield segment, index_of[image.ReferencedSOPInstanceUID] if number is None else int(number) - 1
 
 
 # --- geometry of the source -------------------------------------------------------------------------------------------
@@ -197,13 +235,11 @@ def _slice_thickness(measures: Dataset, positions: Sequence[Sequence[str]]) -> s
     return decimal_strings([distance if distance > 0 else 1])[0]
 
 
-def _in_frame_order(
-    mask: NDArray[np.bool_], frames: Sequence[FrameIdentity], number_of_frames: int
-) -> NDArray[np.bool_]:
-    """The mask with one entry a frame of the multi-frame source, in its order; frames not looked at stay empty."""
-    segments, _, rows, columns = mask.shape
-    ordered = np.zeros((segments, number_of_frames, rows, columns), np.bool_)
-    ordered[:, [frame.frame_number - 1 for frame in frames]] = mask
+def _in_frame_order(values: Values, frames: Sequence[FrameIdentity], number_of_frames: int) -> Values:
+    """The values with one entry a frame of the multi-frame source, in its order; frames not looked at stay empty."""
+    segments, _, rows, columns = values.shape
+    ordered: Values = np.zeros_like(values, shape=(segments, number_of_frames, rows, columns))  # type: ignore[assignment]
+    ordered[:, [frame.frame_number - 1 for frame in frames]] = values
     return ordered
 
 

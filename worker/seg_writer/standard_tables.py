@@ -76,8 +76,10 @@ def missing_attributes(dataset: Dataset) -> list[str]:
 def _missing_macros(dataset: Dataset) -> Iterator[str]:
     shared = (dataset.get(_SHARED) or [Dataset()])[0]
     geometry = _GEOMETRY_MACROS if "FrameOfReferenceUID" in dataset else ()
+    is_label_map = dataset.get("SegmentationType") == "LABELMAP"
+    macros = [keyword for keyword in _MACROS if not (is_label_map and keyword == "SegmentIdentificationSequence")]
     for groups in dataset.get(_PER_FRAME) or ():
-        for keyword in (*_MACROS, *geometry):
+        for keyword in (*macros, *geometry):
             if not groups.get(keyword) and not (keyword in geometry and shared.get(keyword)):
                 yield f"{_PER_FRAME}/{keyword}"
 

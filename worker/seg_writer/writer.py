@@ -9,10 +9,12 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
 from dicom_core.errors import InvalidSegmentationError, SpoolError, UnsupportedSourceError
+from dicom_core.result import SEGMENTATIONS, ResultKind
 from dicom_core.spool import keep_file
 from worker.seg_writer import frame_reference, patient_geometry
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.instance_modules import add_instance_modules
+from worker.seg_writer.stored_values import stored_values
 from worker.segmenters.interface import Segmentation, Status
 from worker.source_series import SourceKind, SourceSeries
 
@@ -22,12 +24,17 @@ def build_segmentation(
     segmentation: Segmentation,
     identity: SegmentationIdentity,
     *,
+    kind: ResultKind = ResultKind.SEG,
     omit_empty_frames: bool = True,
     viewer_hints: bool = True,
 ) -> Dataset:
-    """Build the BINARY Segmentation object (PS3.3 A.51) of one source series, in memory.
+    """Build one Segmentation object (PS3.3 A.51) of one source series, in memory.
 
-    The same arguments give the same bytes. The datasets of ``source`` are not changed.
+    The same arguments give the same bytes. The datasets of ``source`` are not changed. Several kinds of one result need
+    an identity each, which differ in SOP and series instance UID and agree in ``uid_seed``.
+
+    A label map holds one segment a pixel: where segments overlap, the one with the highest number is stored, so that
+    branches, which segmenters name after their vessel, stay visible; the description of each segment then says so.
 
     Args:
         source: Headers and frame order; nothing of the pixel data is read.
@@ -35,16 +42,25 @@ def build_segmentation(
             ``source.frames`` and the rows and columns of the source. It may be empty where the status is ``NO_MASK``:
             the object then has all frames, to say of each that nothing was found there.
         identity: UIDs, time and model.
+        kind: One of ``SEGMENTATIONS``. ``SEG_FRACTIONAL`` stores ``segmentation.probability`` in steps of 1/255.
         omit_empty_frames: Leave out frames in which a segment has no pixel; False for viewers that want all.
         viewer_hints: For sources without geometry: add the orientation and pixel measures that OHIF and dcmqi need to
-            open the object. False gives the strict object.
+            open the object. False gives the strict object; ``SEG_STRICT`` never has them.
 
     Raises:
-        InvalidSegmentationError: The mask does not fit the source, or is empty though the status is not ``NO_MASK``.
+        InvalidSegmentationError: The mask does not fit the source, or is empty though the status is not ``NO_MASK``;
+            there are no probabilities, or a value among them is outside [0, 1]; the kind is no Segmentation.
         UnsupportedSourceError: The geometry of the source cannot be expressed.
     """
     with config.disable_value_validation():  # odd values of the source are dealt with here, not warned of and logged
-        return _build(source, segmentation, identity, omit_empty_frames=omit_empty_frames, viewer_hints=viewer_hints)
+        return _build(
+            source,
+            segmentation,
+            identity,
+            kind=kind,
+            omit_empty_frames=omit_empty_frames,
+            viewer_hints=viewer_hints and kind is not ResultKind.SEG_STRICT,
+        )
 
 
 def _build(
@@ -52,18 +68,22 @@ def _build(
     segmentation: Segmentation,
     identity: SegmentationIdentity,
     *,
+    kind: ResultKind,
     omit_empty_frames: bool,
     viewer_hints: bool,
 ) -> Dataset:
+    if kind not in SEGMENTATIONS:
+        raise InvalidSegmentationError(f"A result of the kind {kind.value} is no Segmentation object.")
     _check(source, segmentation)
-    omit_empty_frames = omit_empty_frames and bool(segmentation.mask.any())
+    values = stored_values(segmentation, kind)
+    omit_empty_frames = omit_empty_frames and bool(values.any())
     if source.kind in (SourceKind.SLICES, SourceKind.ENHANCED):
-        dataset = patient_geometry.assemble(source, segmentation.mask, identity, omit_empty_frames=omit_empty_frames)
+        dataset = patient_geometry.assemble(source, values, identity, kind=kind, omit_empty_frames=omit_empty_frames)
     else:
         dataset = frame_reference.assemble(
-            source, segmentation.mask, identity, omit_empty_frames=omit_empty_frames, viewer_hints=viewer_hints
+            source, values, identity, kind=kind, omit_empty_frames=omit_empty_frames, viewer_hints=viewer_hints
         )
-    add_instance_modules(dataset, source, segmentation, identity)
+    add_instance_modules(dataset, source, segmentation, identity, kind)
     return dataset
 
 
@@ -89,7 +109,7 @@ def _check(source: SourceSeries, segmentation: Segmentation) -> None:
 
 
 def encode_segmentation(dataset: Dataset) -> bytes:
-    """The object as a file of PS3.10: zero preamble, file meta information, Explicit VR Little Endian."""
+    """The object as a file of PS3.10: zero preamble, file meta information, the transfer syntax that it names."""
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
