@@ -1,0 +1,24 @@
+"""The one door to the generator: ``sample(kind, seed)`` and ``sample_negative(seed)``; same seed, same picture."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from training.synthetic.picture import KINDS, Kind, SyntheticPicture
+from training.synthetic.xray import xray_angiogram
+
+_MAKERS: dict[Kind, Callable[[np.random.Generator, int], SyntheticPicture]] = {
+    "xa": xray_angiogram,
+}
+
+
+def sample(kind: Kind, seed: int, size: int = 512) -> SyntheticPicture:
+    """Generate one picture.
+
+    Args:
+        kind: What it shows.
+        seed: Not negative; the same kind, seed and size give the same bytes.
+        size: Rows and columns, at least 64. Vessels are as thick in relation to the picture at any size.
+    """
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    return _MAKERS[kind](rng, size)

@@ -1,0 +1,103 @@
+"""Vessels on the pixel grid: every point of a centre line stamps a ball, all balls of a size at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.synthetic.growth import LAYERS, Pieces
+from training.synthetic.picture import Bits, Plane
+
+_FRINGE = 1.5
+"""Pixels outside a wall where the distance to it is still known, which antialiasing needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strokes:
+    """Vessels as pictures; every array is ``(rows, columns)``.
+
+    Attributes:
+        depth: Distance to the nearest wall, positive inside, at least -1.5 pixels.
+        chord: Length of lumen behind a pixel, in pixels, times the filling; vessels that cross add up.
+        centrality: 1 on the centre line, 0 at the wall and outside.
+        centre_line: One pixel wide lines.
+    """
+
+    depth: Plane
+    chord: Plane
+    centrality: Plane
+    centre_line: Bits
+
+    @property
+    def coverage(self) -> Plane:
+        """Share of each pixel that lies in a lumen: the antialiased picture."""
+        share: Plane = np.clip(self.depth + 0.5, 0, 1)
+        return share
+
+    @property
+    def lumen(self) -> Bits:
+        """Pixels that lie at least half in a lumen."""
+        return self.depth >= 0
+
+
+def draw(pieces: Pieces, size: int, filling: NDArray[np.floating] | None = None) -> Strokes:
+    """Draw vessels on a square grid.
+
+    Args:
+        pieces: The vessels; pixel (0, 0) has its centre at (0, 0).
+        size: Rows and columns.
+        filling: ``(pieces,)`` factor of the chord, such as the contrast that has arrived; 1 without.
+    """
+    thickest = float(max(pieces.begin_radius.max(initial=1.0), pieces.end_radius.max(initial=1.0)))
+    reach = int(np.ceil(thickest + _FRINGE)) + 1
+    margin = 2 * reach + 1
+    side = size + 2 * margin
+    points, radii, owner = _points(pieces, size, reach)
+    weights = np.ones(len(radii), np.float32) if filling is None else filling.astype(np.float32)[owner]
+    layer = pieces.layer[owner] * (side * side)
+    depth = np.full(side * side, -_FRINGE, np.float32)
+    centrality = np.zeros(side * side, np.float32)
+    chord = np.zeros(LAYERS * side * side, np.float32)
+    nearest = np.rint(points).astype(np.int64) + margin
+    base = nearest[:, 0] * side + nearest[:, 1]
+    fraction = (points + margin - nearest).astype(np.float32)
+    half_sides = np.ceil(radii + _FRINGE).astype(np.int64)
+    for half_side in np.unique(half_sides).tolist():
+        these = np.flatnonzero(half_sides == half_side)
+        rows, columns = (axis.ravel() for axis in np.mgrid[-half_side : half_side + 1, -half_side : half_side + 1])
+        near = rows**2 + columns**2 <= (half_side + 0.8) ** 2
+        rows, columns = rows[near].astype(np.float32), columns[near].astype(np.float32)
+        places = (base[these, np.newaxis] + (rows * side + columns).astype(np.int64)).ravel()
+        squared = (rows - fraction[these, :1]) ** 2 + (columns - fraction[these, 1:]) ** 2
+        radius = radii[these, np.newaxis]
+        away = np.sqrt(squared)
+        np.maximum.at(depth, places, (radius - away).ravel())
+        np.maximum.at(centrality, places, (1 - away / radius).ravel())
+        # Half a pixel more than the lumen keeps the finest vessels from falling between the pixels.
+        lens = np.sqrt(np.clip((radius + 0.35) ** 2 - squared, 0, None)) * (2 * weights[these, np.newaxis])
+        np.maximum.at(chord, (places.reshape(len(these), -1) + layer[these, np.newaxis]).ravel(), lens.ravel())
+    line = np.zeros((side, side), bool)
+    line.ravel()[base] = True
+    inner = (slice(margin, margin + size), slice(margin, margin + size))
+    whole = chord.reshape(LAYERS, side, side).sum(0)
+    planes = [plane.reshape(side, side)[inner] for plane in (depth, whole, centrality)]
+    return Strokes(*planes, centre_line=line[inner] & (planes[0] >= 0))
+
+
+def lumen(pieces: Pieces, size: int) -> Bits:
+    """The pixels that lie at least half in a vessel."""
+    return draw(pieces, size).lumen if len(pieces) else np.zeros((size, size), bool)
+
+
+def _points(pieces: Pieces, size: int, margin: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Points along the pieces, close enough for smooth walls: rows and columns, radii and the piece each is of."""
+    lengths = np.hypot(*(pieces.end - pieces.begin).T)
+    spacing = np.clip(0.3 * np.minimum(pieces.begin_radius, pieces.end_radius), 0.4, 0.7)
+    counts = np.maximum(np.ceil(lengths / spacing).astype(np.int64), 1)
+    owner = np.repeat(np.arange(len(pieces)), counts)
+    first = np.cumsum(counts) - counts
+    share = ((np.arange(len(owner)) - first[owner] + 0.5) / counts[owner]).astype(np.float32)
+    points = pieces.begin[owner] + share[:, np.newaxis] * (pieces.end - pieces.begin)[owner]
+    radii = pieces.begin_radius[owner] + share * (pieces.end_radius - pieces.begin_radius)[owner]
+    seen = ((points > -margin) & (points < size - 1 + margin)).all(1)
+    return points[seen].astype(np.float32), radii[seen].astype(np.float32), owner[seen]
