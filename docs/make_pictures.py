@@ -42,7 +42,7 @@ def main() -> None:
 
 def _preview(study: DemoStudy, folder: Path) -> Image.Image:
     """The preview of one study, scaled to the common height."""
-    stack = decode(read_series(study.paths), maximum_bytes=_MOST_BYTES, threads=2)
+    stack = decode(read_series(study.paths)[0], maximum_bytes=_MOST_BYTES, threads=2)
     found = RidgeSegmenter().segment(stack, Prompt(), lambda _: None)
     path = folder / f"{study.modality}.png"
     write_preview(stack, found, path)

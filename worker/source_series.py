@@ -36,8 +36,11 @@ class SourceSeries:
         datasets: Headers (read up to the pixel data), one an instance, in frame order.
         paths: The file of each entry of ``datasets``.
         frames: One identity a frame, in the order of the mask's frame axis.
-        left_out: Instances of the series that are not used, ``(SOPInstanceUID, reason in words)``.
+        left_out: Instances of the series that no part uses, ``(SOPInstanceUID, reason in words)``.
         warnings: For the reader, without patient data.
+        part: Which part of the series this is, from 1; each part becomes a segmentation of its own.
+        parts: How many there are.
+        part_label: The part in words, for example ``phase 2 of 10``; "" for the only one.
     """
 
     kind: SourceKind
@@ -48,3 +51,6 @@ class SourceSeries:
     frames: tuple[FrameIdentity, ...]
     left_out: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    part: int = 1
+    parts: int = 1
+    part_label: str = ""

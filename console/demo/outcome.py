@@ -111,7 +111,7 @@ def _proof(study: DemoStudy, job: Job, kept: Path, pacs: ResultPacs) -> tuple[st
     # the File Meta Information is the PACS's own (PS3.10 section 7.1); the data set must be ours to the last bit
     if theirs != ours or theirs.PixelData != ours.PixelData:
         problems.append("the object in the result PACS is not the one that was kept")
-    source = read_series(study.paths)
+    source = read_series(study.paths)[0]
     validate_segmentation(kept, source, _mask_of(kept, source))
     return where, tuple(problems)
 

@@ -41,7 +41,7 @@ def test_reference_sources(name: str, tmp_path: Path) -> None:
     assert paths, pattern
     with warnings.catch_warnings(), config.disable_value_validation():
         warnings.simplefilter("ignore")  # what pydicom thinks of these files is not the question here
-        source = read_series(paths)
+        source = read_series(paths)[0]
     assert source.kind is kind
     header = source.datasets[0]
     mask = np.zeros((2, len(source.frames), int(header.Rows), int(header.Columns)), np.bool_)

@@ -65,7 +65,7 @@ def test_every_file_ends_in_a_stack_or_in_words() -> None:
     for path in dicom_files():
         start = time.monotonic()
         try:
-            stack = decode(read_series([path]))
+            stack = decode(read_series([path])[0])
         except SourceError as error:
             refusals[path] = str(error)
         else:
@@ -111,14 +111,14 @@ def test_stored_values_agree_with_pydicom() -> None:
 )
 def test_real_sources(name: str, shape: tuple[int, ...], kind: SourceKind, imaging: Imaging) -> None:
     """Files from real devices have the shape and kind that their README tells."""
-    source = read_series([SHARED / "dicom" / name])
+    source = read_series([SHARED / "dicom" / name])[0]
     stack = decode(source)
     assert (stack.pixels.shape, source.kind, stack.imaging) == (shape, kind, imaging)
 
 
 def test_the_broken_modality_lut_of_a_real_run_is_told() -> None:
     """The angiography run whose Modality LUT contradicts its descriptor keeps its stored values, 0 to 255."""
-    stack = decode(read_series([SHARED / "dicom" / "go-dicom" / "I_000000.dcm"]))
+    stack = decode(read_series([SHARED / "dicom" / "go-dicom" / "I_000000.dcm"])[0])
     assert any("Modality LUT" in warning for warning in stack.warnings)
     assert (stack.pixels.min(), stack.pixels.max()) == (0, 255)
 
@@ -126,7 +126,7 @@ def test_the_broken_modality_lut_of_a_real_run_is_told() -> None:
 def test_a_real_ct_series() -> None:
     """The contrast CT: 20 slices in Hounsfield units, air to bone, in order, with nothing left out."""
     paths = sorted((SHARED / "TotalSegmentator_ct" / "ct_series_fixed").glob("*.dcm"))
-    source = read_series(paths)
+    source = read_series(paths)[0]
     stack = decode(source)
     assert stack.pixels.shape == (20, 512, 512)
     assert source.left_out == ()

@@ -58,7 +58,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> DemoStudy:
     run = dicom_sources.xa_run(frames=4, rows=64, columns=72)
     paths = tuple(dicom_sources.save(run, folder))
     truth = dicom_sources.vessel_mask(4, 64, 72)
-    return DemoStudy(run[0].StudyInstanceUID, "a run", "XA", paths, truth, read_series(paths).frames)
+    return DemoStudy(run[0].StudyInstanceUID, "a run", "XA", paths, truth, read_series(paths)[0].frames)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def results(tmp_path: Path) -> Path:
 @pytest.fixture
 def job(study: DemoStudy, results: Path) -> Job:
     """A job that is DONE; its result is the truth itself."""
-    source = read_series(study.paths)
+    source = read_series(study.paths)[0]
     dataset = build_segmentation(source, segmentation_of(study.truth[np.newaxis]), IDENTITY)
     path = results / "aa" / "segmentation.dcm"
     save_segmentation(dataset, path)

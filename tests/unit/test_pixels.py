@@ -93,8 +93,8 @@ def stack(datasets: Sequence[Dataset] | Dataset, folder: Path, **options: int) -
     if datasets[0].file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian:
         folder.mkdir(exist_ok=True)
         datasets[0].save_as(folder / "0001.dcm", implicit_vr=False, little_endian=False)
-        return decode(read_series([folder / "0001.dcm"]), **options)
-    return decode(read_series(dicom_sources.save(datasets, folder)), **options)
+        return decode(read_series([folder / "0001.dcm"])[0], **options)
+    return decode(read_series(dicom_sources.save(datasets, folder))[0], **options)
 
 
 # --- transfer syntaxes ------------------------------------------------------------------------------------------------
@@ -701,7 +701,7 @@ def test_an_rle_stream_that_expands_beyond_its_picture(tmp_path: Path) -> None:
     """Repeats that would fill 128 MiB stop at the size of the picture."""
     frame = struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\x07" * (1 << 20)
     dataset = picture(encapsulate([frame]), syntax=uid.RLELossless)
-    source = read_series(dicom_sources.save([dataset], tmp_path))
+    source = read_series(dicom_sources.save([dataset], tmp_path))[0]
     tracemalloc.start()
     try:
         with pytest.raises(DamagedSourceError, match=dataset.SOPInstanceUID):
@@ -737,7 +737,7 @@ def test_a_file_cut_in_its_pixels_is_named(tmp_path: Path) -> None:
     paths = dicom_sources.save(slices, tmp_path)
     paths[1].write_bytes(paths[1].read_bytes()[:-100])
     with pytest.raises(DamagedSourceError, match=f"{slices[1].SOPInstanceUID}.*9116 of 9216 bytes"):
-        decode(read_series(paths))
+        decode(read_series(paths)[0])
 
 
 def test_an_object_without_pixels_is_named(tmp_path: Path) -> None:
@@ -761,7 +761,7 @@ def test_native_pixels_under_an_encapsulated_syntax_are_refused(tmp_path: Path) 
     length = int.from_bytes(data[140:144], "little") + len(lie) - len(honest)
     path.write_bytes(data[:140] + struct.pack("<I", length) + data[144:])
     with pytest.raises(DamagedSourceError, match="transfer syntax says"):
-        decode(read_series([path]))
+        decode(read_series([path])[0])
 
 
 def test_missing_frames_are_counted(tmp_path: Path) -> None:
@@ -837,8 +837,8 @@ def test_several_runs_are_one_stack_of_independent_frames(tmp_path: Path) -> Non
     runs = dicom_sources.xa_runs((3, 1, 4), ROWS, COLUMNS)
     runs[2].RescaleSlope = 2
     paths = dicom_sources.save(runs, tmp_path)
-    stack = decode(read_series(paths))
-    alone = [decode(read_series([path])) for path in paths]
+    stack = decode(read_series(paths)[0])
+    alone = [decode(read_series([path])[0]) for path in paths]
     assert stack.arrangement is Arrangement.FRAMES
     assert np.array_equal(stack.pixels, np.concatenate([one.pixels for one in alone]))
     assert stack.frames == tuple(frame for one in alone for frame in one.frames)
@@ -847,6 +847,6 @@ def test_several_runs_are_one_stack_of_independent_frames(tmp_path: Path) -> Non
 def test_spacing_is_told_only_where_all_instances_agree(tmp_path: Path) -> None:
     """Runs taken at two magnifications have no one pixel spacing."""
     runs = dicom_sources.xa_runs((2, 2), ROWS, COLUMNS, PixelSpacing=[0.2, 0.3])
-    assert decode(read_series(dicom_sources.save(runs, tmp_path / "same"))).spacing_mm == (1.0, 0.2, 0.3)
+    assert decode(read_series(dicom_sources.save(runs, tmp_path / "same"))[0]).spacing_mm == (1.0, 0.2, 0.3)
     runs[1].PixelSpacing = [0.4, 0.6]
-    assert decode(read_series(dicom_sources.save(runs, tmp_path / "other"))).spacing_mm is None
+    assert decode(read_series(dicom_sources.save(runs, tmp_path / "other"))[0]).spacing_mm is None

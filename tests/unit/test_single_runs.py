@@ -19,7 +19,7 @@ PLENTY = 1 << 30
 
 
 def runs_of(folder: Path, *lengths: int) -> SourceSeries:
-    return read_series(dicom_sources.save(dicom_sources.xa_runs(lengths, 16, 24), folder))
+    return read_series(dicom_sources.save(dicom_sources.xa_runs(lengths, 16, 24), folder))[0]
 
 
 def part(frames: int, value: bool, **changes: object) -> Segmentation:
@@ -51,7 +51,7 @@ def test_a_part_of_several_runs_is_the_series_of_that_run(tmp_path: Path) -> Non
     """A run among others is read exactly as if it were sent alone."""
     source = runs_of(tmp_path, 4, 1, 3)
     for one in single_runs(source, maximum_bytes=PLENTY):
-        alone = read_series(one.paths)
+        alone = read_series(one.paths)[0]
         assert replace(one, datasets=()) == replace(alone, datasets=())
 
 

@@ -14,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 
 from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
 from worker.image_stack import Arrangement, Imaging
+from worker.source_images import reading
 from worker.source_images.imaging_kind import imaging_of
 from worker.source_images.reading import read_series
 from worker.source_series import SourceKind, SourceSeries
@@ -23,7 +24,13 @@ SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
 def series(datasets: Sequence[Dataset], folder: Path) -> SourceSeries:
-    """Save and read a series."""
+    """Save and read a series of one part."""
+    (part,) = read_series(dicom_sources.save(datasets, folder))
+    return part
+
+
+def several(datasets: Sequence[Dataset], folder: Path) -> tuple[SourceSeries, ...]:
+    """Save and read a series of any number of parts."""
     return read_series(dicom_sources.save(datasets, folder))
 
 
@@ -216,24 +223,147 @@ def _two_phases(keyword: str, first: int, second: int) -> tuple[list[Dataset], l
 
 
 @pytest.mark.parametrize("keyword", ["TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "EchoTime"])
-@pytest.mark.parametrize(("first", "second", "winner"), [(5, 5, 0), (3, 5, 1), (5, 3, 0)])
-def test_of_several_phases_the_largest_is_taken(
-    keyword: str, first: int, second: int, winner: int, tmp_path: Path
-) -> None:
-    """Two volumes at the same places: the one with most slices, the first of equals; the other is left out in words."""
+@pytest.mark.parametrize(("first", "second"), [(5, 5), (3, 5), (5, 3)])
+def test_each_phase_is_a_part(keyword: str, first: int, second: int, tmp_path: Path) -> None:
+    """Two volumes at the same places, also of unequal length, are two parts in the order of their values."""
     phases = _two_phases(keyword, first, second)
-    source = series([*phases[1], *phases[0]], tmp_path)
-    assert taken(source) == uids(phases[winner])
-    assert {uid for uid, _ in source.left_out} == set(uids(phases[1 - winner]))
-    assert any("another phase" in warning for warning in source.warnings)
+    parts = several([*phases[1], *phases[0]], tmp_path)
+    assert [taken(part) for part in parts] == [uids(phase) for phase in phases]
+    word = {"EchoTime": "echo", "AcquisitionNumber": "acquisition"}.get(keyword, "phase")
+    assert [part.part_label for part in parts] == [f"{word} 1 of 2", f"{word} 2 of 2"]
+    assert [(part.part, part.parts) for part in parts] == [(1, 2), (2, 2)]
+    for part in parts:
+        assert (part.kind, part.left_out, part.warnings) == (SourceKind.SLICES, (), ())
+        assert [dataset.SOPInstanceUID for dataset in part.datasets] == taken(part)
+        assert [dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in part.paths] == taken(part)
+
+
+def test_values_sort_as_numbers(tmp_path: Path) -> None:
+    """Phase 10 comes after phase 9, and the order does not depend on that of the files."""
+    slices = _repeated(12, TemporalPositionIdentifier=lambda phase, _place: phase + 1)
+    parts = several(slices[::-1], tmp_path)
+    assert [part.part_label for part in parts] == [f"phase {number} of 12" for number in range(1, 13)]
+    assert [int(part.datasets[0].TemporalPositionIdentifier) for part in parts] == list(range(1, 13))
+
+
+def _repeated(phases: int, frames: int = 3, **values: Callable[[int, int], object]) -> list[Dataset]:
+    """``phases`` volumes of ``frames`` slices; each keyword's function gives its value from phase and place."""
+    datasets = []
+    uid = generate_uid()
+    frame_of_reference = generate_uid()
+    for phase in range(phases):
+        volume = dicom_sources.ct_series(
+            frames, rows=16, columns=16, SeriesInstanceUID=uid, FrameOfReferenceUID=frame_of_reference
+        )
+        for place, dataset in enumerate(volume):
+            dataset.InstanceNumber = phase * frames + place + 1
+            for keyword, value in values.items():
+                setattr(dataset, keyword, value(phase, place))
+        datasets += volume
+    return datasets
+
+
+def test_two_keywords_together_tell_parts_apart(tmp_path: Path) -> None:
+    """Three phases of two echoes: neither alone separates them, both do."""
+    slices = _repeated(
+        6,
+        TemporalPositionIdentifier=lambda phase, _place: phase // 2 + 1,
+        EchoTime=lambda phase, _place: 10.5 if phase % 2 else 2.5,
+    )
+    parts = several(slices, tmp_path)
+    assert [part.part_label for part in parts] == [
+        f"phase {phase} of 3, echo {echo} of 2" for phase in (1, 2, 3) for echo in (1, 2)
+    ]
+    assert [taken(part) for part in parts] == [uids(slices[index : index + 3]) for index in range(0, 18, 3)]
+
+
+def test_times_that_differ_from_slice_to_slice_order_each_place(tmp_path: Path) -> None:
+    """A trigger time that no two slices share makes phases by rank, not volumes of one slice."""
+    slices = _repeated(4, TriggerTime=lambda phase, place: 100 * phase + 7 * place)
+    parts = several(slices, tmp_path)
+    assert [taken(part) for part in parts] == [uids(slices[index : index + 3]) for index in range(0, 12, 3)]
+    assert parts[3].part_label == "phase 4 of 4"
+
+
+def test_instance_numbers_order_what_nothing_else_tells_apart(tmp_path: Path) -> None:
+    """Volumes one after the other without any other mark are phases by InstanceNumber."""
+    slices = _repeated(2, frames=4)
+    assert [taken(part) for part in several(slices, tmp_path)] == [uids(slices[:4]), uids(slices[4:])]
 
 
 def test_slices_at_one_place_that_nothing_tells_apart(tmp_path: Path) -> None:
-    """Without any attribute that names the phase the first instance of each place is taken, in any order of files."""
-    slices, again = _two_phases("TemporalPositionIdentifier", 4, 4)
-    for dataset in (*slices, *again):
-        del dataset.TemporalPositionIdentifier
-    assert taken(series([*again, *slices], tmp_path)) == uids(slices)
+    """Without any mark, InstanceNumber included, one image of each place is taken, the same in any order of files."""
+    slices = _repeated(2, InstanceNumber=lambda _phase, place: place + 1)
+    source = series(slices, tmp_path / "one")
+    assert taken(source) == taken(series(slices[::-1], tmp_path / "other"))
+    assert len(source.frames) == len(source.left_out) == 3
+    assert {reason for _, reason in source.left_out} == {
+        "another image at the place of a used slice, and not of a volume of its own"
+    }
+    assert source.warnings[0].startswith("3 left out: another image")
+
+
+def test_a_single_repeated_slice_is_left_out(tmp_path: Path) -> None:
+    """One slice taken twice makes no volume of one slice: the first one is used, the other named."""
+    for number, changes in enumerate(({}, {"AcquisitionNumber": 2}, {"AcquisitionTime": "111111"})):
+        slices = dicom_sources.ct_series(frames=5)
+        again = copy.deepcopy(slices[2])
+        again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        again.InstanceNumber = 6
+        again.update(dicom_sources.item(**changes))
+        source = series([again, *slices], tmp_path / str(number))
+        assert taken(source) == uids(slices)
+        assert [uid for uid, _ in source.left_out] == uids([again])
+        assert source.part_label == ""
+
+
+def test_acquisitions_that_overlap_in_part_are_parts(tmp_path: Path) -> None:
+    """Three scans one after the other that share a place each: no image is lost."""
+    slices = dicom_sources.ct_series(frames=11)
+    groups = [copy.deepcopy(slices[first : first + 5]) for first in (0, 4, 6)]
+    for number, group in enumerate(groups, 1):
+        for dataset in group:
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            dataset.AcquisitionNumber = number
+    parts = several([dataset for group in groups for dataset in group], tmp_path)
+    assert [taken(part) for part in parts] == [uids(group) for group in groups]
+    assert parts[2].part_label == "acquisition 3 of 3"
+
+
+def test_one_slice_over_time_is_no_volume(tmp_path: Path) -> None:
+    """Thirty moments of one slice are one part, pictures over time, not thirty volumes of a slice."""
+    slices = _repeated(30, frames=1, TriggerTime=lambda phase, _place: 30.5 * phase)
+    source = series(slices[::-1], tmp_path)
+    assert (source.kind, source.arrangement, source.parts) == (SourceKind.PICTURES, Arrangement.RUN, 1)
+    assert taken(source) == uids(slices)
+
+
+def test_one_slice_at_several_echoes_is_not_over_time(tmp_path: Path) -> None:
+    """Two echoes of one slice are pictures that stand for themselves."""
+    source = series(_repeated(2, frames=1, EchoTime=lambda phase, _place: 2.5 * (phase + 1)), tmp_path)
+    assert (source.kind, source.arrangement) == (SourceKind.PICTURES, Arrangement.FRAMES)
+
+
+def test_absurdly_many_parts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part becomes an object in the archive: there is a limit, and the reason says what to do."""
+    monkeypatch.setattr(reading, "MOST_PARTS", 3)
+    slices = _repeated(4, frames=2, TemporalPositionIdentifier=lambda phase, _place: phase)
+    with pytest.raises(UnsupportedSourceError, match=r"falls into 4 volumes.*series of their own"):
+        several(slices, tmp_path)
+    assert len(several(slices[:6], tmp_path / "few")) == 3
+
+
+def test_the_larger_of_two_orientations_is_taken(tmp_path: Path) -> None:
+    """Three planes in a stack that is not marked as localizer: the largest is used, the others are told."""
+    slices = dicom_sources.mr_series(frames=9)
+    for dataset in slices[:2]:
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    for dataset in slices[2:4]:
+        dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    source = series(slices, tmp_path)
+    assert taken(source) == uids(slices[4:])
+    assert dict(source.left_out) == dict.fromkeys(uids(slices[:4]), "another orientation than most slices")
+    assert source.warnings == ("4 left out: another orientation than most slices",)
 
 
 def test_missing_slices_and_tilt_are_told(tmp_path: Path) -> None:
@@ -403,16 +533,28 @@ def test_frames_of_an_enhanced_object_come_in_spatial_order(tmp_path: Path) -> N
     assert [frame.frame_number for frame in source.frames] == [5, 4, 3, 2, 1]
 
 
-def test_one_phase_of_an_enhanced_object_is_taken(tmp_path: Path) -> None:
-    """Two time points at the same four places: the first volume is taken, and the reader is told."""
+@pytest.mark.parametrize("keyword", ["TemporalPositionIndex", "StackID", "FrameAcquisitionNumber"])
+def test_each_phase_of_an_enhanced_object_is_a_part(keyword: str, tmp_path: Path) -> None:
+    """Two time points at the same four places are two parts of the same object."""
     dataset = dicom_sources.enhanced_mr(frames=8)[0]
     for index, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         groups.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 3 * (index // 2)]
-        groups.FrameContentSequence[0].TemporalPositionIndex = index % 2 + 1
-    source = series([dataset], tmp_path)
-    assert source.kind is SourceKind.ENHANCED
-    assert [frame.frame_number for frame in source.frames] == [1, 3, 5, 7]
-    assert source.warnings == ("4 left out: another phase at the place of a used slice",)
+        setattr(groups.FrameContentSequence[0], keyword, str(index % 2 + 1) if keyword == "StackID" else index % 2 + 1)
+    parts = several([dataset], tmp_path)
+    assert {part.kind for part in parts} == {SourceKind.ENHANCED}
+    assert [[frame.frame_number for frame in part.frames] for part in parts] == [[1, 3, 5, 7], [2, 4, 6, 8]]
+    assert [part.warnings for part in parts] == [(), ()]
+    assert all(len(part.datasets) == len(part.paths) == 1 for part in parts)
+
+
+def test_phases_of_an_enhanced_object_without_marks(tmp_path: Path) -> None:
+    """Frames at the same places that nothing tells apart are phases in the order of their numbers."""
+    dataset = dicom_sources.enhanced_mr(frames=8)[0]
+    for index, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        groups.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 3 * (index % 4)]
+    parts = several([dataset], tmp_path)
+    assert [[frame.frame_number for frame in part.frames] for part in parts] == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert parts[1].part_label == "phase 2 of 2"
 
 
 def test_frames_at_one_place_are_a_run(tmp_path: Path) -> None:
@@ -492,13 +634,28 @@ def test_stills_that_outnumber_a_run_of_another_size_are_pictures(tmp_path: Path
     assert (source.kind, source.arrangement, taken(source)) == (SourceKind.PICTURES, Arrangement.FRAMES, uids(stills))
 
 
-def test_of_several_placed_multi_frame_instances_the_longest_is_taken(tmp_path: Path) -> None:
-    """Volumes are not joined: one is segmented, and the reader is told of the others."""
-    volumes = [dicom_sources.enhanced_ct(frames=count, SeriesInstanceUID="1.2.3")[0] for count in (3, 5)]
-    source = series(volumes, tmp_path)
-    assert taken(source) == uids(volumes[1:]) * 5
-    assert [uid for uid, _ in source.left_out] == uids(volumes[:1])
-    assert source.warnings == ("1 more instances of the series are not segmented",)
+def test_each_placed_multi_frame_instance_is_a_part(tmp_path: Path) -> None:
+    """Volumes are not joined: every instance is a part, by InstanceNumber, its phases among themselves."""
+    volumes = [dicom_sources.enhanced_ct(frames=count, SeriesInstanceUID="1.2.3")[0] for count in (3, 6, 5)]
+    for number, dataset in zip((2, 3, 1), volumes, strict=True):
+        dataset.InstanceNumber = number
+    for index, groups in enumerate(volumes[1].PerFrameFunctionalGroupsSequence):
+        groups.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 3 * (index % 3)]
+        groups.FrameContentSequence[0].TemporalPositionIndex = index // 3 + 1
+    parts = several(volumes, tmp_path)
+    assert [taken(part) for part in parts] == [
+        uids(volumes[2:]) * 5,
+        uids(volumes[:1]) * 3,
+        *[uids(volumes[1:2]) * 3] * 2,
+    ]
+    assert [part.part_label for part in parts] == [
+        "volume 1 of 3",
+        "volume 2 of 3",
+        "volume 3 of 3, phase 1 of 2",
+        "volume 3 of 3, phase 2 of 2",
+    ]
+    assert [part.part for part in parts] == [1, 2, 3, 4]
+    assert all((part.parts, part.left_out, part.warnings) == (4, (), ()) for part in parts)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------

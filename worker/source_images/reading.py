@@ -1,7 +1,8 @@
 """From the files of one series to what belongs together: kind, order, and what is left out with the reason."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from worker.source_images.damage import damage_named, pydicom_silenced
 from worker.source_images.functional_groups import functional_group
 from worker.source_images.headers import SourceHeader, numbers, read_headers
 from worker.source_images.imaging_kind import imaging_of
-from worker.source_images.slice_geometry import OTHER_PHASE, Plane, Volume, arrange
+from worker.source_images.phases import NUMBER, over_time
+from worker.source_images.slice_geometry import OTHER_AT_PLACE, Plane, Volumes, arrange
 from worker.source_series import SourceKind, SourceSeries
 
 _NO_SOURCE = {
@@ -23,28 +25,57 @@ _NO_SOURCE = {
     uid.RTDoseStorage: "a radiotherapy dose",
     uid.VLWholeSlideMicroscopyImageStorage: "a tiled microscopy image",
 }
-_SLICE_PHASES = ("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "EchoTime", "AcquisitionTime")
-"""What tells apart the volumes of one series of slices, tried in this order."""
-_FRAME_PHASES = ("TemporalPositionIndex", "StackID", "FrameAcquisitionNumber", "FrameReferenceDateTime")
-"""The same for the frames of one enhanced object (Frame Content macro, PS3.3 C.7.6.16.2.2)."""
+_SLICE_MARKS = (
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "EchoTime",
+    "DiffusionBValue",
+    "ImageType",
+    "KVP",
+    "AcquisitionNumber",
+    "FrameReferenceTime",
+    "AcquisitionTime",
+    "ContentTime",
+)
+"""What may tell apart the volumes of one series of slices, tried in this order."""
+_FRAME_MARKS = (
+    ("FrameContentSequence", "TemporalPositionIndex"),
+    ("TemporalPositionSequence", "TemporalPositionTimeOffset"),
+    ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    ("MREchoSequence", "EffectiveEchoTime"),
+    ("MRDiffusionSequence", "DiffusionBValue"),
+    ("FrameContentSequence", "StackID"),
+    ("FrameContentSequence", "FrameAcquisitionNumber"),
+    ("FrameContentSequence", "FrameReferenceDateTime"),
+    ("FrameContentSequence", "FrameAcquisitionDateTime"),
+)
+"""The same for the frames of one enhanced object: functional group and attribute in it (PS3.3 C.7.6.16.2)."""
+MOST_PARTS = 200
+"""Each part becomes an object of its own in the archive; a 4D series has a few dozen."""
 
 LeftOut = list[tuple[str, str]]
 
 
-def read_series(paths: Sequence[Path]) -> SourceSeries:
+def read_series(paths: Sequence[Path]) -> tuple[SourceSeries, ...]:
     """Read the headers of one series and choose, sort and clean what belongs together.
+
+    Volumes at the same places (cardiac phases, time points, echoes) are a part each, and so are several multi-frame
+    instances whose frames have their place in the patient. Runs without such a place stay together.
 
     Args:
         paths: All files of one series, in any order.
 
     Returns:
-        The series with ``frames`` in the order of the stack. In a volume that order is spatial, along the slice
-        normal, also for an enhanced object: the frame's place in the object is ``FrameIdentity.frame_number``, and
-        frames of another orientation or phase are missing from ``frames``. Direction cosines that differ by rounding
-        only are made equal in ``datasets``.
+        The parts, at least one, in an order that does not depend on that of the files. ``frames`` are in the order of
+        the stack. In a volume that order is spatial, along the slice normal, also for an enhanced object: the frame's
+        place in the object is ``FrameIdentity.frame_number``, and frames of another orientation or another part are
+        missing from ``frames``. Direction cosines that differ by rounding only are made equal in ``datasets``.
 
     Raises:
-        UnsupportedSourceError: There is no image in it, or only of a class that is no source.
+        UnsupportedSourceError: There is no image in it, or only of a class that is no source, or it has absurdly many
+            parts.
         DamagedSourceError: An instance cannot be read, lacks necessary UIDs, or a slice has no place among the others.
             A damaged instance is never left out in silence: the whole series is refused, in words that name it.
     """
@@ -57,13 +88,25 @@ def read_series(paths: Sequence[Path]) -> SourceSeries:
         left_out: LeftOut = []
         images = _without_repetitions(_images(headers, left_out), left_out)
         images = _largest_class(images, left_out)
-        placements = {header: _placement(header) for header in images}
-        longest = max(images, key=lambda header: (header.number_of_frames, placements[header] is _Placement.FRAMES))
-        if placements[longest] is _Placement.FRAMES:
-            return _placed_frames_series(longest, images, left_out)
-        if longest.number_of_frames == 1 and _Placement.SLICE in placements.values():
-            return _slice_series(images, left_out)
-        return _unplaced_series(images, left_out)
+        parts = _parts(images, left_out)
+    if len(parts) > MOST_PARTS:
+        raise UnsupportedSourceError(
+            f"The series falls into {len(parts)} volumes at the same places, and a result has {MOST_PARTS} at most; "
+            "send the wanted ones as series of their own"
+        )
+    return tuple(
+        replace(part, part=number, parts=len(parts), left_out=tuple(left_out)) for number, part in enumerate(parts, 1)
+    )
+
+
+def _parts(images: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceSeries]:
+    placements = {header: _placement(header) for header in images}
+    longest = max(images, key=lambda header: (header.number_of_frames, placements[header] is _Placement.FRAMES))
+    if placements[longest] is _Placement.FRAMES:
+        return _placed_frames_series(images, placements, left_out)
+    if longest.number_of_frames == 1 and _Placement.SLICE in placements.values():
+        return _slice_series(images, left_out)
+    return [_unplaced_series(images, left_out)]
 
 
 # --- choosing instances -----------------------------------------------------------------------------------------------
@@ -146,82 +189,111 @@ def _placement(header: SourceHeader) -> _Placement:
 # --- multi-frame with a place for each frame --------------------------------------------------------------------------
 
 
-def _placed_frames_series(taken: SourceHeader, images: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
-    """One job takes one such instance, the longest; the others are left out with a warning."""
-    others = [header for header in images if header is not taken]
-    left_out += [(header.uid, "not the longest multi-frame instance; one job takes one") for header in others]
-    warnings = [f"{len(others)} more instances of the series are not segmented"] if others else []
-    with damage_named(taken.name):
-        volume = _volume_of_frames(taken)
-    kind, arrangement = _kind_of_frames(volume, taken.number_of_frames)
-    frame_numbers: Sequence[int] = range(1, taken.number_of_frames + 1)
-    if kind is SourceKind.ENHANCED:
-        frame_numbers = [index + 1 for index in volume.order]
-        warnings += volume.warnings
-    return SourceSeries(
-        kind=kind,
-        arrangement=arrangement,
-        imaging=imaging_of(taken.dataset),
-        datasets=(taken.dataset,),
-        paths=(taken.path,),
-        frames=tuple(FrameIdentity(taken.uid, number) for number in frame_numbers),
-        left_out=tuple(left_out),
-        warnings=tuple(warnings),
-    )
+def _placed_frames_series(
+    images: Sequence[SourceHeader], placements: Mapping[SourceHeader, _Placement], left_out: LeftOut
+) -> list[SourceSeries]:
+    """Every such instance is a volume, or several; one whose frames have no place is left out."""
+    others = [header for header in images if placements[header] is not _Placement.FRAMES]
+    left_out += [(header.uid, "its frames have no place in the patient, unlike the others'") for header in others]
+    told = (f"{len(others)} images without a place in the patient are not segmented",) if others else ()
+    taken = sorted((header for header in images if header not in others), key=_sequence)
+    parts = []
+    for number, header in enumerate(taken, 1):
+        label = f"volume {number} of {len(taken)}" if len(taken) > 1 else ""
+        with damage_named(header.name):
+            parts += _parts_of_instance(header, label, told)
+    return parts
 
 
-def _volume_of_frames(header: SourceHeader) -> Volume:
+def _parts_of_instance(header: SourceHeader, label: str, told: tuple[str, ...]) -> list[SourceSeries]:
     described = len(header.dataset.get("PerFrameFunctionalGroupsSequence") or [])
     if described != header.number_of_frames:
         raise DamagedSourceError(f"NumberOfFrames is {header.number_of_frames}, but {described} frames are described")
-    return arrange([_frame_plane(header, number) for number in range(1, described + 1)])
-
-
-def _kind_of_frames(volume: Volume, number_of_frames: int) -> tuple[SourceKind, Arrangement]:
-    """Placed frames are a volume, unless all lie at one place (cine) or most have no parallel (radial OCT scans)."""
-    another_phase = sum(reason == OTHER_PHASE for reason in volume.left_out.values())
-    if len(volume.order) == 1 and another_phase:
-        return SourceKind.RUN, Arrangement.RUN
-    if 2 * (len(volume.order) + another_phase) < number_of_frames:
-        return SourceKind.RUN, Arrangement.FRAMES
-    return SourceKind.ENHANCED, Arrangement.VOLUME
+    found = arrange([_frame_plane(header, number) for number in range(1, described + 1)])
+    whole = SourceSeries(
+        kind=SourceKind.RUN,
+        arrangement=Arrangement.RUN if found.at_one_place else Arrangement.FRAMES,
+        imaging=imaging_of(header.dataset),
+        datasets=(header.dataset,),
+        paths=(header.path,),
+        frames=tuple(FrameIdentity(header.uid, number) for number in range(1, described + 1)),
+        warnings=told,
+        part_label=label,
+    )
+    # Placed frames are volumes, unless all lie at one place (cine) or most have no parallel (radial OCT scans).
+    in_parallel = described - sum(reason != OTHER_AT_PLACE for reason in found.left_out.values())
+    if found.at_one_place or 2 * in_parallel < described:
+        return [whole]
+    return [
+        replace(
+            whole,
+            kind=SourceKind.ENHANCED,
+            arrangement=Arrangement.VOLUME,
+            frames=tuple(whole.frames[index] for index in volume.order),
+            warnings=(*told, *found.warnings, *volume.warnings),
+            part_label=", ".join(filter(None, (label, volume.label))),
+        )
+        for volume in found.volumes
+    ]
 
 
 def _frame_plane(header: SourceHeader, frame_number: int) -> Plane:
     position = functional_group(header.dataset, frame_number, "PlanePositionSequence")
     orientation = functional_group(header.dataset, frame_number, "PlaneOrientationSequence")
-    content = functional_group(header.dataset, frame_number, "FrameContentSequence")
     place = numbers(position, "ImagePositionPatient", 3) if position else None
     cosines = numbers(orientation, "ImageOrientationPatient", 6) if orientation else None
     if not place or not cosines:
         raise DamagedSourceError(f"frame {frame_number} has no position or orientation")
-    phases = tuple(str(content.get(keyword)) if content else None for keyword in _FRAME_PHASES)
-    return Plane(cosines, place, phases=phases)
+    return Plane(cosines, place, marks=_frame_marks(header, frame_number))
+
+
+def _frame_marks(header: SourceHeader, frame_number: int) -> dict[str, str]:
+    marks = {}
+    for group, keyword in _FRAME_MARKS:
+        macro = functional_group(header.dataset, frame_number, group)
+        marks[keyword] = "" if macro is None else str(macro.get(keyword, ""))
+    return {**marks, NUMBER: str(frame_number)}
 
 
 # --- slices -----------------------------------------------------------------------------------------------------------
 
 
-def _slice_series(headers: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
+def _slice_series(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceSeries]:
     in_sequence = sorted(headers, key=_sequence)
     planes = []
     for header in in_sequence:
         with damage_named(header.name):
             planes.append(_slice_plane(header))
     with damage_named(f"Series {headers[0].text('SeriesInstanceUID')}"):
-        volume = arrange(planes)
-    left_out += [(in_sequence[index].uid, reason) for index, reason in sorted(volume.left_out.items())]
-    taken = [in_sequence[index] for index in volume.order]
-    _snap_orientation(taken, volume)
+        found = arrange(planes)
+    left_out += [(in_sequence[index].uid, reason) for index, reason in sorted(found.left_out.items())]
+    if found.at_one_place:
+        return [_one_place(found, in_sequence)]
+    parts = []
+    for volume in found.volumes:
+        taken = [in_sequence[index] for index in volume.order]
+        _snap_orientation(taken, found.orientation)
+        part = _single_frames(taken, SourceKind.SLICES, Arrangement.VOLUME)
+        parts.append(replace(part, warnings=(*found.warnings, *volume.warnings), part_label=volume.label))
+    return parts
+
+
+def _one_place(found: Volumes, headers: Sequence[SourceHeader]) -> SourceSeries:
+    """One slice over time (or at several echoes) is no volume: pictures, as a cine loop is a run."""
+    taken = [headers[index] for volume in found.volumes for index in volume.order]
+    moving = over_time(found.volumes[0].label)
+    part = _single_frames(taken, SourceKind.PICTURES, Arrangement.RUN if moving else Arrangement.FRAMES)
+    return replace(part, warnings=found.warnings)
+
+
+def _single_frames(taken: Sequence[SourceHeader], kind: SourceKind, arrangement: Arrangement) -> SourceSeries:
     return SourceSeries(
-        kind=SourceKind.SLICES,
-        arrangement=Arrangement.VOLUME,
+        kind=kind,
+        arrangement=arrangement,
         imaging=imaging_of(taken[0].dataset),
         datasets=tuple(header.dataset for header in taken),
         paths=tuple(header.path for header in taken),
         frames=tuple(FrameIdentity(header.uid, 1) for header in taken),
-        left_out=tuple(left_out),
-        warnings=tuple(volume.warnings),
     )
 
 
@@ -235,15 +307,16 @@ def _slice_plane(header: SourceHeader) -> Plane:
     if not orientation or not position or not header.text("FrameOfReferenceUID"):
         raise DamagedSourceError("this slice has no place among the others (position, orientation, frame of reference)")
     family = (header.rows, header.columns, header.text("FrameOfReferenceUID"), header.text("PhotometricInterpretation"))
-    phases: list[Hashable] = [header.text(keyword) for keyword in _SLICE_PHASES]
-    return Plane(orientation, position, header.numbers("PixelSpacing", 2) or (), family, tuple(phases))
+    marks = {keyword: header.text(keyword) for keyword in _SLICE_MARKS}
+    marks[NUMBER] = header.text("InstanceNumber")
+    return Plane(orientation, position, header.numbers("PixelSpacing", 2) or (), family, marks)
 
 
-def _snap_orientation(headers: Sequence[SourceHeader], volume: Volume) -> None:
+def _snap_orientation(headers: Sequence[SourceHeader], orientation: tuple[float, ...]) -> None:
     """Give all slices the same direction cosines: rounding noise makes parallel slices look oblique to libraries."""
     for header in headers:
-        if header.numbers("ImageOrientationPatient", 6) != volume.orientation:
-            header.dataset.ImageOrientationPatient = list(volume.orientation)
+        if header.numbers("ImageOrientationPatient", 6) != orientation:
+            header.dataset.ImageOrientationPatient = list(orientation)
 
 
 # --- runs and pictures ------------------------------------------------------------------------------------------------
@@ -270,7 +343,6 @@ def _unplaced_series(images: Sequence[SourceHeader], left_out: LeftOut) -> Sourc
         frames=tuple(
             FrameIdentity(header.uid, number) for header in taken for number in range(1, header.number_of_frames + 1)
         ),
-        left_out=tuple(left_out),
         warnings=tuple(warnings),
     )
 

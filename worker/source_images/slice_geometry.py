@@ -1,13 +1,14 @@
 """Parallel planes in space: which of them belong to one volume, and in which order (PS3.3 C.7.6.2)."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_core.errors import DamagedSourceError
+from worker.source_images.phases import Marks, Phase, split
 
 ORIENTATION_TOLERANCE = 1e-4
 """Scanners write direction cosines with rounding noise up to 1e-5, two real orientations differ by more than 1e-3. Also
@@ -22,8 +23,8 @@ TILT_TOLERANCE = 0.01
 
 OTHER_ORIENTATION = "another orientation than most slices"
 OTHER_GRID = "another size, pixel spacing, colour or frame of reference than most slices"
-OTHER_PHASE = "another phase at the place of a used slice"
-"""Why a plane is left out whose place is taken."""
+OTHER_AT_PLACE = "another image at the place of a used slice, and not of a volume of its own"
+"""Why a plane is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +36,51 @@ class Plane:
         position: ImagePositionPatient in millimetres.
         pixel_spacing: PixelSpacing in millimetres, empty where unknown.
         family: Planes with different values never form one volume (matrix size, frame of reference, ...).
-        phases: Values that may tell apart volumes at the same place (time, echo, ...), best first; None is unknown.
+        marks: What may tell it from another plane at the same place (time, echo, ...), best first.
     """
 
     orientation: tuple[float, ...]
     position: tuple[float, ...]
     pixel_spacing: tuple[float, ...] = ()
     family: Hashable = None
-    phases: tuple[Hashable, ...] = ()
+    marks: Marks = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Volume:
-    """The planes chosen from a series.
+    """Parallel planes of which no two lie at one place.
 
     Attributes:
         order: Indices of the planes along the slice normal, the volume's first axis.
-        orientation: The one orientation that holds for all of them.
-        left_out: Index of each other plane with the reason in words.
-        warnings: What the reader should know.
+        label: Which of several volumes it is, in words; "" for the only one.
+        warnings: What the reader should know about it.
     """
 
-    order: list[int]
+    order: tuple[int, ...]
+    label: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """What the planes of a series form: one volume, or several at the same places.
+
+    Attributes:
+        volumes: At least one, in the order of time (echo, acquisition, ...).
+        orientation: The one orientation that holds for all of their planes.
+        left_out: Index of each plane that is in none, with the reason in words.
+        warnings: What the reader should know about all of them.
+    """
+
+    volumes: tuple[Volume, ...]
     orientation: tuple[float, ...]
-    left_out: dict[int, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    left_out: Mapping[int, str]
+    warnings: tuple[str, ...]
+
+    @property
+    def at_one_place(self) -> bool:
+        """Whether they are several images of one plane."""
+        return len(self.volumes) > 1 and all(len(volume.order) == 1 for volume in self.volumes)
 
 
 def slice_normal(orientation: Sequence[float]) -> NDArray[np.float64]:
@@ -87,11 +108,10 @@ def spacing_between_slices(positions: NDArray[np.float64]) -> float | None:
     return float(np.median(np.diff(positions))) if len(positions) > 1 else None
 
 
-def arrange(planes: Sequence[Plane]) -> Volume:
-    """Choose the largest set of parallel planes, one plane a place, and order it along the normal.
+def arrange(planes: Sequence[Plane]) -> Volumes:
+    """Choose the largest set of parallel planes, part it into volumes of one plane a place, and order those.
 
-    Missing slices and gantry tilt are kept with a warning. Of several phases at the same places the one with most
-    slices is taken, the first of equals.
+    Missing slices and gantry tilt are kept with a warning.
 
     Args:
         planes: At least one.
@@ -100,17 +120,23 @@ def arrange(planes: Sequence[Plane]) -> Volume:
         DamagedSourceError: An orientation is no orientation.
     """
     chosen = _largest_parallel_set(planes)
-    volume = Volume([], planes[chosen[0]].orientation)
-    for index in set(range(len(planes))) - set(chosen):
+    orientation = planes[chosen[0]].orientation
+    left_out = {}
+    for index in sorted(set(range(len(planes))) - set(chosen)):
         turned = not _parallel(planes[index], planes[chosen[0]])
-        volume.left_out[index] = OTHER_ORIENTATION if turned else OTHER_GRID
-    positions = dict(enumerate(positions_along_normal(planes, volume.orientation)))
-    phase = _one_phase(chosen, planes, positions)
-    for index in set(chosen) - set(phase):
-        volume.left_out[index] = OTHER_PHASE
-    volume.order = sorted(phase, key=lambda index: positions[index])
-    volume.warnings += _warnings(volume, planes, np.array([positions[index] for index in volume.order]))
-    return volume
+        left_out[index] = OTHER_ORIENTATION if turned else OTHER_GRID
+    positions = dict(enumerate(positions_along_normal(planes, orientation)))
+    phases = _phases(chosen, planes, positions)
+    for index in sorted(set(chosen).difference(*(phase.members for phase in phases))):
+        left_out[index] = OTHER_AT_PLACE
+    volumes = []
+    for phase in phases:
+        order = tuple(sorted(phase.members, key=lambda index: positions[index]))
+        warnings = _warnings([planes[index] for index in order], np.array([positions[index] for index in order]))
+        volumes.append(Volume(order, phase.label, tuple(warnings)))
+    reasons = Counter(left_out.values())
+    told = tuple(f"{count} left out: {reason}" for reason, count in sorted(reasons.items()))
+    return Volumes(tuple(volumes), orientation, left_out, told)
 
 
 def _largest_parallel_set(planes: Sequence[Plane]) -> list[int]:
@@ -137,18 +163,13 @@ def _close(one: Sequence[float], other: Sequence[float]) -> bool:
     return len(one) == len(other) and all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in zip(one, other, strict=True))
 
 
-def _one_phase(chosen: Sequence[int], planes: Sequence[Plane], positions: dict[int, float]) -> list[int]:
-    """The members of ``chosen`` that form one volume without two planes at a place."""
+def _phases(chosen: Sequence[int], planes: Sequence[Plane], positions: dict[int, float]) -> tuple[Phase, ...]:
+    """The volumes that the planes form; the first plane of each place where nothing tells the others apart."""
     places = _places(chosen, positions)
     if len(places) == len(chosen):
-        return list(chosen)
-    for kind in range(len(planes[chosen[0]].phases)):
-        volumes: dict[Hashable, list[int]] = {}
-        for index in chosen:
-            volumes.setdefault(planes[index].phases[kind], []).append(index)
-        if len(volumes) > 1 and all(len(_places(members, positions)) == len(members) for members in volumes.values()):
-            return max(volumes.values(), key=len)
-    return [min(place) for place in places]
+        return (Phase(tuple(chosen), ""),)
+    found = split(places, [plane.marks for plane in planes])
+    return found or (Phase(tuple(min(place) for place in places), ""),)
 
 
 def _places(indices: Sequence[int], positions: dict[int, float]) -> list[list[int]]:
@@ -162,18 +183,18 @@ def _places(indices: Sequence[int], positions: dict[int, float]) -> list[list[in
     return places
 
 
-def _warnings(volume: Volume, planes: Sequence[Plane], positions: NDArray[np.float64]) -> list[str]:
-    reasons = Counter(volume.left_out.values())
-    warnings = [f"{count} left out: {reason}" for reason, count in sorted(reasons.items())]
+def _warnings(planes: Sequence[Plane], positions: NDArray[np.float64]) -> list[str]:
+    """Of a volume whose planes lie in order at ``positions``."""
+    warnings: list[str] = []
     if len(positions) < 2:
         return warnings
     steps = np.diff(positions)
     gaps = int((steps > GAP_FACTOR * np.median(steps)).sum())
     if gaps:
         warnings.append(f"slices are missing: gaps in the volume: {gaps}")
-    first, last = (np.array(planes[index].position) for index in (volume.order[0], volume.order[-1]))
+    first, last = np.array(planes[0].position), np.array(planes[-1].position)
     along_normal = positions[-1] - positions[0]
-    across_normal = np.linalg.norm(last - first - along_normal * slice_normal(volume.orientation))
+    across_normal = np.linalg.norm(last - first - along_normal * slice_normal(planes[0].orientation))
     if across_normal > TILT_TOLERANCE * along_normal:
         warnings.append("the slices are sheared against each other (gantry tilt)")
     return warnings
