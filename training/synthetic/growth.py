@@ -99,6 +99,13 @@ def joined(trees: Sequence[Pieces]) -> Pieces:
     return Pieces(*(np.concatenate(parts) for parts in zip(*moved, strict=True)))
 
 
+def area(tree: Pieces, size: int) -> float:
+    """Share of a square picture that a tree covers, crossings counted twice."""
+    seen = ((tree.end > 0) & (tree.end < size)).all(1)
+    lengths = np.hypot(*(tree.end - tree.begin).T)
+    return float((lengths * (tree.begin_radius + tree.end_radius))[seen].sum()) / size**2
+
+
 def path(points: ArrayLike, radius: ArrayLike) -> Pieces:
     """One unbranched line, such as a catheter.
 

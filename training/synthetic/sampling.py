@@ -4,11 +4,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from training.synthetic.fundus import fundus_photograph
+from training.synthetic.octa import oct_angiogram, oct_projection
 from training.synthetic.picture import KINDS, Kind, SyntheticPicture
 from training.synthetic.xray import xray_angiogram
 
 _MAKERS: dict[Kind, Callable[[np.random.Generator, int], SyntheticPicture]] = {
     "xa": xray_angiogram,
+    "fundus": fundus_photograph,
+    "octa": oct_angiogram,
+    "oct": oct_projection,
 }
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from training.synthetic.camera import filed, motion_blurred, noisy, sharpened
 from training.synthetic.fields import chance, clouds, softened, step
-from training.synthetic.growth import Floats, Habit, Pieces, Steering, grow, joined
+from training.synthetic.growth import Floats, Habit, Pieces, Steering, area, grow, joined
 from training.synthetic.picture import Plane, SyntheticPicture
 from training.synthetic.strokes import Strokes, draw, lumen
 from training.synthetic.xray_chest import chest
@@ -57,15 +57,16 @@ def _tree(rng: np.random.Generator, size: int, scale: float) -> Pieces:
         persistence=rng.uniform(0.7, 0.97),
         corkscrew=rng.uniform(0, 0.9) * chance(rng, 0.4),
         crossing=rng.uniform(0.3, 1.0),
-        step=max(3.0 * scale, 1.5),
-        limit=int(rng.integers(8, 160)),
+        step=max(3.5 * scale, 1.8),
+        limit=int(rng.integers(6, 110)),
     )
-    trees = []
-    for _ in range(1 + int(rng.random() < 0.5) + int(rng.random() < 0.3) + int(rng.random() < 0.2)):
-        start, heading = _root(rng, size)
-        trees.append(
-            grow([start], [heading], [radius * rng.uniform(0.6, 1.0)], habit, rng, size, _around(rng, size, radius))
-        )
+    trees: list[Pieces] = []
+    wanted = rng.uniform(0.01, 0.09)
+    while not trees or (sum(area(tree, size) for tree in trees) < wanted and len(trees) < 4):
+        count = 1 + int(chance(rng, 0.3)) + int(chance(rng, 0.2))
+        starts, headings = zip(*(_root(rng, size) for _ in range(count)), strict=True)
+        radii = radius * rng.uniform(0.6, 1.0, count)
+        trees.append(grow(starts, headings, radii, habit, rng, size, _around(rng, size, radius)))
     return joined(trees)
 
 
