@@ -125,7 +125,8 @@ def _instance(dataset: Dataset, path: Path) -> _Instance:
 
 def _room_for(source: SourceSeries, instances: list[_Instance], maximum_bytes: int) -> Pixels:
     """The empty stack, after the check that it may be made."""
-    needed = sum(instance.layout.decoded_bytes for instance in instances)
+    whole = sum(instance.layout.decoded_bytes for instance in instances)
+    needed = whole * len(source.frames) // sum(instance.layout.number_of_frames for instance in instances)
     if needed > maximum_bytes:
         raise SourceTooLargeError(
             f"The series needs {needed >> 20} MiB decoded, the limit is {maximum_bytes >> 20} MiB; "

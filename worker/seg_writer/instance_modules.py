@@ -23,8 +23,8 @@ from worker.seg_writer.source_header import (
     acquisition_equipment,
     copy_patient_and_study,
     lossy_compression,
+    of_series,
     patient_orientation,
-    text_of,
     time_zone,
 )
 from worker.seg_writer.stored_values import overlaps
@@ -125,11 +125,9 @@ def _add_series(
 
 
 def _series_description(source: SourceSeries, identity: SegmentationIdentity, kind: ResultKind) -> str:
-    """For example ``Vessels of series 3 (ridge 1.0) v2``, at most 64 characters with the generation kept."""
-    number = text_of(source.datasets[0], "SeriesNumber")
-    of_series = f" of series {number}" if isinstance(number, str) and number.isdigit() else ""
+    """For example ``Vessels of series 3, phase 2 of 10 (ridge 1.0) v2``: 64 characters with the generation kept."""
     generation = f" v{identity.generation}" if identity.generation > 1 else ""
-    text = f"{_WORDS[kind]}{of_series} ({identity.model_name} {identity.model_version})"
+    text = f"{_WORDS[kind]}{of_series(source)} ({identity.model_name} {identity.model_version})"
     return long_string(text, LONG_STRING - len(generation)) + generation
 
 

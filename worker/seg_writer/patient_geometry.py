@@ -18,7 +18,6 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_core.errors import UnsupportedSourceError
 from dicom_core.identifiers import MANUFACTURER
 from dicom_core.result import ResultKind
-from worker.image_stack import FrameIdentity
 from worker.seg_writer.catalogue import CATEGORY
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.stored_values import Values, add_pixels
@@ -52,8 +51,9 @@ def assemble(
     """
     try:
         if source.kind is SourceKind.ENHANCED:
-            headers = [_enhanced_header(source.datasets[0])]
-            values = _in_frame_order(values, source.frames, int(source.datasets[0].NumberOfFrames))
+            numbers = [frame.frame_number for frame in source.frames]
+            headers = [_enhanced_header(source.datasets[0], sorted(numbers))]
+            values = values[:, np.argsort(numbers)]
         else:
             headers = _slice_headers(source)
         built = _build(headers, values, identity, kind, omit_empty_frames=omit_empty_frames)
@@ -65,6 +65,8 @@ def assemble(
     dataset = Dataset(built)
     if values.dtype != np.bool_:
         _store_values(dataset, values, kind, headers)
+    if source.kind is SourceKind.ENHANCED:
+        _name_source_frames(dataset, source)
     _identify_segments_in_every_frame(dataset)
     _fix_dimension_organization(dataset, identity.uid("dimension organization"))
     return dataset
@@ -174,14 +176,16 @@ def _slice_headers(source: SourceSeries) -> list[Dataset]:
     return headers
 
 
-def _enhanced_header(header: Dataset) -> Dataset:
-    """A multi-frame header with the three plane macros (PS3.3 C.7.6.16.2.1, .3 and .4) and nothing else."""
-    numbers = range(1, len(header.PerFrameFunctionalGroupsSequence) + 1)
+def _enhanced_header(header: Dataset, numbers: Sequence[int]) -> Dataset:
+    """A multi-frame header with the three plane macros (PS3.3 C.7.6.16.2.1, .3 and .4) and nothing else.
+
+    It has the frames with these numbers only: those of another phase or orientation would contradict them.
+    """
     orientations = [_macro(header, number, "PlaneOrientationSequence").ImageOrientationPatient for number in numbers]
     positions = [
         decimal_strings(_macro(header, number, "PlanePositionSequence").ImagePositionPatient) for number in numbers
     ]
-    measures = _macro(header, 1, "PixelMeasuresSequence")
+    measures = _macro(header, numbers[0], "PixelMeasuresSequence")
     base = _base_header(header)
     base.NumberOfFrames = len(numbers)
     base.SharedFunctionalGroupsSequence = [
@@ -235,15 +239,17 @@ def _slice_thickness(measures: Dataset, positions: Sequence[Sequence[str]]) -> s
     return decimal_strings([distance if distance > 0 else 1])[0]
 
 
-def _in_frame_order(values: Values, frames: Sequence[FrameIdentity], number_of_frames: int) -> Values:
-    """The values with one entry a frame of the multi-frame source, in its order; frames not looked at stay empty."""
-    segments, _, rows, columns = values.shape
-    ordered: Values = np.zeros_like(values, shape=(segments, number_of_frames, rows, columns))  # type: ignore[assignment]
-    ordered[:, [frame.frame_number - 1 for frame in frames]] = values
-    return ordered
-
-
 # --- what viewers need on top of highdicom's object -------------------------------------------------------------------
+
+
+def _name_source_frames(dataset: Dataset, source: SourceSeries) -> None:
+    """Number the referenced frames as the source does, not as the header that highdicom saw."""
+    numbers = sorted(frame.frame_number for frame in source.frames)
+    if numbers == list(range(1, int(source.datasets[0].NumberOfFrames) + 1)):
+        return
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        image = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        image.ReferencedFrameNumber = numbers[int(image.get("ReferencedFrameNumber") or 1) - 1]
 
 
 def _identify_segments_in_every_frame(dataset: Dataset) -> None:

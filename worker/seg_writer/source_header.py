@@ -140,6 +140,13 @@ def _is_direction(text: str) -> bool:
     return text != "" and set(text) <= set("APRLHFTC")
 
 
+def of_series(source: SourceSeries) -> str:
+    """How a series description says what the object belongs to, for example `` of series 3, phase 2 of 10``."""
+    number = text_of(source.datasets[0], "SeriesNumber")
+    words = f" of series {number}" if isinstance(number, str) and number.isdigit() else ""
+    return f"{words}, {source.part_label}" if source.part_label else words
+
+
 def lossy_compression(source: SourceSeries) -> Dataset:
     """LossyImageCompression with ratio and method: once lossy, always said (PS3.3 C.7.6.1.1.5)."""
     found = Dataset()
