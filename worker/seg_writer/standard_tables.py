@@ -1,4 +1,7 @@
-"""Which attributes the Standard requires in a Segmentation, from the tables that highdicom carries.
+"""Which attributes the Standard requires in an object, from the module tables that highdicom carries.
+
+Every SOP class that we write is known: Segmentation, Label Map Segmentation, Secondary Capture, Comprehensive 3D SR.
+Checked are types 1 and 2; of conditional types nobody but the writer knows the condition.
 
 The tables live in a private module of highdicom; this file is the only place that knows, and a test fails when a new
 release moves them.
@@ -11,13 +14,34 @@ from typing import Any
 
 from highdicom import _standard_utils as tables
 from pydicom.dataset import Dataset
-from pydicom.uid import SegmentationStorage
 
+_SEGMENTATION_IOD = "segmentation"
 _CONDITIONAL_MODULES = ("common-instance-reference",)
-"""Modules that every object of ours must have, though the IOD makes them conditional."""
+"""Modules that every segmentation of ours must have, though the IOD makes them conditional."""
 
 _CONTENT_IDENTIFICATION = frozenset({"ContentCreatorName"})
 """Type 2 in the Content Identification macro (PS3.3 table 10-12), which the tables list as optional."""
+
+_VALUES_BY_TYPE = {
+    "TEXT": frozenset({"TextValue"}),
+    "NUM": frozenset({"MeasuredValueSequence"}),
+    "CODE": frozenset({"ConceptCodeSequence"}),
+    "DATETIME": frozenset({"DateTime"}),
+    "DATE": frozenset({"Date"}),
+    "TIME": frozenset({"Time"}),
+    "UIDREF": frozenset({"UID"}),
+    "PNAME": frozenset({"PersonName"}),
+    "COMPOSITE": frozenset({"ReferencedSOPSequence"}),
+    "IMAGE": frozenset({"ReferencedSOPSequence"}),
+    "WAVEFORM": frozenset({"ReferencedSOPSequence"}),
+    "SCOORD": frozenset({"GraphicType", "GraphicData"}),
+    "SCOORD3D": frozenset({"GraphicType", "GraphicData", "ReferencedFrameOfReferenceUID"}),
+    "TCOORD": frozenset({"TemporalRangeType"}),
+    "CONTAINER": frozenset({"ContinuityOfContent"}),
+    "TABLE": frozenset({"TabulatedValuesSequence"}),
+}
+"""What a content item of a report holds, by its value type (PS3.3 C.18)."""
+_VALUES = frozenset[str]().union(*_VALUES_BY_TYPE.values())
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _MACROS = ("FrameContentSequence", "DerivationImageSequence", "SegmentIdentificationSequence")
@@ -41,13 +65,41 @@ class Requirement:
     sequences: Mapping[str, "Requirement"] = field(default_factory=dict)
 
 
-@lru_cache(maxsize=1)
-def segmentation_requirements() -> tuple[Requirement, ...]:
-    """One requirement for each mandatory module of the Segmentation IOD (PS3.3 A.51.3)."""
-    iod = tables.get_sop_class_iod_map()[SegmentationStorage]
-    modules = [module["key"] for module in tables.get_iod_module_map()[iod] if module["usage"] == "M"]
-    found = [_requirement(tables.construct_module_tree(key)) for key in (*modules, *_CONDITIONAL_MODULES)]
-    return (*found, Requirement(type_2=_CONTENT_IDENTIFICATION))
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One module of an IOD.
+
+    Attributes:
+        name: Its name in the tables.
+        is_mandatory: Whether every object has it; another is checked where the object has one of ``own``.
+        own: Keywords of the data set that no mandatory module of the IOD has.
+        requirement: What it demands.
+    """
+
+    name: str
+    is_mandatory: bool
+    own: frozenset[str]
+    requirement: Requirement
+
+
+@lru_cache
+def modules_of(sop_class_uid: str) -> tuple[Module, ...]:
+    """The modules of the IOD of an SOP class (PS3.3 annex A); empty for a class that the tables do not know."""
+    iod = tables.get_sop_class_iod_map().get(sop_class_uid)
+    if iod is None:
+        return ()
+    trees = {entry["key"]: tables.construct_module_tree(entry["key"]) for entry in tables.get_iod_module_map()[iod]}
+    mandatory = {entry["key"] for entry in tables.get_iod_module_map()[iod] if entry["usage"] == "M"}
+    if iod == _SEGMENTATION_IOD:
+        mandatory.update(_CONDITIONAL_MODULES)
+    common = frozenset(keyword for key in mandatory for keyword in trees[key].get("attributes", {}))
+    found = [
+        Module(key, key in mandatory, frozenset(tree.get("attributes", {})) - common, _requirement(tree))
+        for key, tree in trees.items()
+    ]
+    if iod == _SEGMENTATION_IOD:
+        found.append(Module("content-identification", True, frozenset(), Requirement(type_2=_CONTENT_IDENTIFICATION)))
+    return tuple(found)
 
 
 def _requirement(tree: Mapping[str, Any], *, of_groups: bool = False) -> Requirement:
@@ -67,9 +119,21 @@ def _requirement(tree: Mapping[str, Any], *, of_groups: bool = False) -> Require
 
 
 def missing_attributes(dataset: Dataset) -> list[str]:
-    """Paths of required attributes that are absent or, for type 1, empty; each path once."""
-    found = {path for requirement in segmentation_requirements() for path in _missing(dataset, requirement, "")}
-    found.update(_missing_macros(dataset))
+    """Paths of required attributes that are absent or, for type 1, empty; each path once.
+
+    Modules that the IOD does not make mandatory count where the object has an attribute of them. Of an SOP class that
+    the tables do not know, ``SOPClassUID`` itself is named.
+    """
+    modules = modules_of(str(dataset.get("SOPClassUID", "")))
+    if not modules:
+        return ["SOPClassUID"]
+    present = frozenset(dataset.dir())
+    found: set[str] = set()
+    for module in modules:
+        if module.is_mandatory or module.own & present:
+            found.update(_missing(dataset, module.requirement, ""))
+    if "SegmentSequence" in dataset:
+        found.update(_missing_macros(dataset))
     return sorted(found)
 
 
@@ -85,13 +149,28 @@ def _missing_macros(dataset: Dataset) -> Iterator[str]:
 
 
 def _missing(dataset: Dataset, requirement: Requirement, path: str) -> Iterator[str]:
-    for keyword in requirement.type_1:
+    type_1, type_2 = _demanded(dataset, requirement)
+    for keyword in type_1:
         if keyword not in dataset or dataset[keyword].is_empty:
             yield path + keyword
-    for keyword in requirement.type_2:
+    for keyword in type_2:
         if keyword not in dataset:
             yield path + keyword
-    for keyword, below in requirement.sequences.items():
+    sequences = dict(requirement.sequences)
+    if path.endswith("ContentSequence/"):
+        sequences["ContentSequence"] = requirement  # the tree of a report has no end, that of the tables has
+    for keyword, below in sequences.items():
         if keyword in dataset:
             for item in dataset[keyword].value or ():
                 yield from _missing(item, below, f"{path}{keyword}/")
+
+
+def _demanded(item: Dataset, requirement: Requirement) -> tuple[frozenset[str], frozenset[str]]:
+    """Types 1 and 2; of a content item of a report the macro of its own value type alone (PS3.3 C.17.3)."""
+    if "ValueType" not in requirement.type_1:
+        return requirement.type_1, requirement.type_2
+    if "ReferencedContentItemIdentifier" in item:
+        return frozenset({"RelationshipType"}), frozenset()
+    own = _VALUES_BY_TYPE.get(str(item.get("ValueType")), frozenset())
+    may_be_empty = requirement.type_2 & own
+    return (requirement.type_1 - _VALUES) | (own - may_be_empty), (requirement.type_2 - _VALUES) | may_be_empty

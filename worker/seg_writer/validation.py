@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from dicom_core.errors import InvalidSegmentationError
-from worker.image_stack import FrameIdentity
-from worker.seg_writer.reading import SegmentedFrame, iterate_frames
+from dicom_core.result import ResultKind
+from worker.seg_writer.frame_validation import frame_problems
 from worker.seg_writer.source_header import IDENTIFYING, text_of
 from worker.seg_writer.standard_tables import missing_attributes
 from worker.seg_writer.writer import save_segmentation
@@ -27,23 +28,40 @@ _FAULTS_OF_THE_SOURCE = (*IDENTIFYING, "StudyInstanceUID", "FrameOfReferenceUID"
 """Attributes that must equal the source whatever dciodvfy thinks of them."""
 _NOT_A_FAULT = ("needed to build DICOMDIR", "Referenced SOP Class that is not multi-frame")
 """DICOMDIR wants attributes that may be empty; frames that the source's class forbids still need their number."""
-_POSITION_TOLERANCE_MM = 1e-3
+_SEGMENTATION, _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
+_KINDS = {
+    ResultKind.SEG: ("BINARY", _SEGMENTATION, ExplicitVRLittleEndian),
+    ResultKind.SEG_STRICT: ("BINARY", _SEGMENTATION, ExplicitVRLittleEndian),
+    ResultKind.SEG_DEFLATED: ("BINARY", _SEGMENTATION, DeflatedExplicitVRLittleEndian),
+    ResultKind.SEG_FRACTIONAL: ("FRACTIONAL", _SEGMENTATION, RLELossless),
+    ResultKind.SEG_LABELMAP: ("LABELMAP", _LABEL_MAP, RLELossless),
+}
+"""SegmentationType, SOP class and transfer syntax of each kind."""
 _NAMED_PROBLEMS = 12
 
 
 def validate_segmentation(
-    path_or_dataset: Path | Dataset, source: SourceSeries, mask: NDArray[np.bool_], *, use_dciodvfy: bool = True
+    path_or_dataset: Path | Dataset,
+    source: SourceSeries,
+    mask: NDArray[np.bool_],
+    *,
+    kind: ResultKind = ResultKind.SEG,
+    probability: NDArray[np.float16] | None = None,
+    use_dciodvfy: bool = True,
 ) -> None:
     """Check a Segmentation object against its source and the mask that it was made from.
 
-    Masks must equal bit for bit by (segment, SOPInstanceUID, frame number), required attributes must stand, identity
-    and references must be those of the source, and dciodvfy must have nothing to say where it is installed.
+    Masks must equal bit for bit by (segment, SOPInstanceUID, frame number), labels too, with the highest number where
+    segments overlap; fractions must be the nearest step of 1/255. Required attributes must stand, identity and
+    references must be those of the source, and dciodvfy must have nothing to say where it is installed.
 
     Args:
         path_or_dataset: A file, or an object in memory.
         source: The series that the object was made from.
         mask: ``(segments, frames, rows, columns)`` bool.
-        use_dciodvfy: False skips the external program.
+        kind: Which object it must be.
+        probability: The same axes as ``mask``, in [0, 1]: what a ``SEG_FRACTIONAL`` was made from.
+        use_dciodvfy: False skips the external program, which knows no label maps anyway.
 
     Raises:
         InvalidSegmentationError: Names what is wrong, without values.
@@ -51,9 +69,10 @@ def validate_segmentation(
     dataset = _read(path_or_dataset) if isinstance(path_or_dataset, Path) else path_or_dataset
     problems = [f"{keyword} is missing or empty" for keyword in missing_attributes(dataset)]
     problems += _identity_problems(dataset, source)
-    problems += _frame_problems(dataset, source, mask)
-    if use_dciodvfy:
-        problems += _dciodvfy_problems(path_or_dataset)
+    problems += _kind_problems(dataset, kind)
+    problems += frame_problems(dataset, source, mask, probability, kind)
+    if use_dciodvfy and kind is not ResultKind.SEG_LABELMAP:
+        problems += _dciodvfy_problems(path_or_dataset, dataset)
     if problems:
         more = f"; and {len(problems) - _NAMED_PROBLEMS} more" if len(problems) > _NAMED_PROBLEMS else ""
         raise InvalidSegmentationError(
@@ -92,80 +111,40 @@ def _expected_frame_of_reference(source: SourceSeries) -> str:
     return str(source.datasets[0].FrameOfReferenceUID)
 
 
-def _frame_problems(dataset: Dataset, source: SourceSeries, mask: NDArray[np.bool_]) -> list[str]:
-    numbers = [item.get("SegmentNumber") for item in dataset.get("SegmentSequence") or ()]
-    if numbers != list(range(1, len(mask) + 1)):
-        return ["SegmentSequence does not number the segments of the mask from 1"]
-    problems: list[str] = []
-    try:
-        seen = np.zeros(mask.shape[:2], np.bool_)
-        index_of = {identity: index for index, identity in enumerate(source.frames)}
-        for frame in iterate_frames(dataset):
-            problems += _compare(frame, source, mask, index_of, seen)
-    except InvalidSegmentationError as error:
-        return [*problems, str(error).rstrip(".")]
-    if mask[~seen].any():
-        problems.append("a frame with vessels is not in the object")
-    return sorted(set(problems))
-
-
-def _compare(
-    frame: SegmentedFrame,
-    source: SourceSeries,
-    mask: NDArray[np.bool_],
-    index_of: dict[FrameIdentity, int],
-    seen: NDArray[np.bool_],
-) -> Iterator[str]:
-    index = index_of.get(FrameIdentity(frame.sop_instance_uid, frame.frame_number))
-    segment = frame.segment_number - 1
-    if not 0 <= segment < len(mask):
-        yield "a frame belongs to a segment that is not described"
-    elif index is None:
-        if not _is_unused_source_frame(frame, source):
-            yield "a frame refers to an image that is not a source"
-    elif seen[segment, index]:
-        yield "two frames show the same segment of the same image"
-    else:
-        seen[segment, index] = True
-        if not np.array_equal(frame.mask, mask[segment, index]):
-            yield "a stored mask differs from the segmenter's"
-        if not _position_agrees(frame, source):
-            yield "the position of a frame is not that of its source image"
-
-
-def _is_unused_source_frame(frame: SegmentedFrame, source: SourceSeries) -> bool:
-    """An empty frame of the multi-frame source that the segmenter did not get (with ``omit_empty_frames=False``)."""
-    header = source.datasets[0]
-    known = source.kind is SourceKind.ENHANCED and frame.sop_instance_uid == header.SOPInstanceUID
-    return known and frame.frame_number <= int(header.NumberOfFrames) and not frame.mask.any()
-
-
-def _position_agrees(frame: SegmentedFrame, source: SourceSeries) -> bool:
-    if source.kind in (SourceKind.RUN, SourceKind.PICTURES):
-        return frame.position is None
-    header = next(header for header in source.datasets if header.SOPInstanceUID == frame.sop_instance_uid)
-    if source.kind is SourceKind.ENHANCED:
-        groups = header.PerFrameFunctionalGroupsSequence[frame.frame_number - 1]
-        groups = groups if "PlanePositionSequence" in groups else header.SharedFunctionalGroupsSequence[0]
-        header = groups.PlanePositionSequence[0]
-    expected = [float(value) for value in header.ImagePositionPatient]
-    return frame.position is not None and np.allclose(frame.position, expected, rtol=0, atol=_POSITION_TOLERANCE_MM)
+def _kind_problems(dataset: Dataset, kind: ResultKind) -> Iterator[str]:
+    """The kind that was asked for shows in type, SOP class and transfer syntax."""
+    segmentation_type, sop_class, transfer_syntax = _KINDS[kind]
+    meta = dataset.get("file_meta") or Dataset()
+    if dataset.get("SegmentationType") != segmentation_type or dataset.get("SOPClassUID") != sop_class:
+        yield f"the object is no {segmentation_type} segmentation"
+    if meta.get("MediaStorageSOPClassUID") != sop_class or meta.get("TransferSyntaxUID") != transfer_syntax:
+        yield "the file meta information does not fit the kind of the object"
 
 
 # --- dciodvfy ---------------------------------------------------------------------------------------------------------
 
 
-def _dciodvfy_problems(path_or_dataset: Path | Dataset) -> list[str]:
+def _dciodvfy_problems(path_or_dataset: Path | Dataset, dataset: Dataset) -> list[str]:
     """What David Clunie's dciodvfy has to say; nothing where it is not installed."""
     program = shutil.which("dciodvfy")
     if program is None:
         return []
-    if isinstance(path_or_dataset, Path):
+    is_deflated = dataset.file_meta.TransferSyntaxUID.is_deflated
+    if isinstance(path_or_dataset, Path) and not is_deflated:
         return _messages(program, path_or_dataset)
     with tempfile.TemporaryDirectory(prefix="vesselq-") as folder:
         path = Path(folder) / "segmentation.dcm"
-        save_segmentation(path_or_dataset, path)
+        save_segmentation(_inflated(dataset) if is_deflated else dataset, path)
         return _messages(program, path)
+
+
+def _inflated(dataset: Dataset) -> Dataset:
+    """The same in Explicit VR Little Endian: dciodvfy cannot read a deflated data set."""
+    plain = Dataset(dataset)
+    plain.preamble = b"\0" * 128
+    plain.file_meta = FileMetaDataset(dataset.file_meta)
+    plain.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return plain
 
 
 def _messages(program: str, path: Path) -> list[str]:
