@@ -32,7 +32,7 @@ def fundus_photograph(rng: np.random.Generator, size: int) -> SyntheticPicture:
     field = aperture > 0.5
     mask = (drawn[0].lumen | drawn[1].lumen) & field
     both = joined([arteries, veins])
-    sure = lumen(both.where(both.begin_radius > max(0.2 * eye.thickest, 0.9 * size / 512)), size)
+    sure = lumen(both.where(both.begin_radius > max(0.12 * eye.thickest, 0.65 * size / 512)), size)
     line = (drawn[0].centre_line | drawn[1].centre_line) & mask
     return SyntheticPicture(filed(picture, rng, 0.45), mask, line, mask & ~sure, field, "fundus")
 
@@ -49,9 +49,9 @@ def _eye(rng: np.random.Generator, size: int) -> Eye:
     share = 0.0 if centred < 0.3 else 0.5 if centred < 0.5 else 1.0
     disc = np.array([0.5, 0.5]) * size - share * distance * towards + rng.normal(0, 0.05, 2) * size
     if chance(rng, 0.08):
-        disc = rng.uniform(-0.3, 1.3, 2) * size
-    calibre = disc_radius * rng.uniform(0.05, 0.105)
-    return Eye(disc, disc + distance * towards, disc_radius, max(calibre, 1.1 * size / 512), towards)
+        disc = rng.uniform(-0.1, 1.1, 2) * size
+    calibre = disc_radius * rng.uniform(0.075, 0.145)
+    return Eye(disc, disc + distance * towards, disc_radius, max(calibre, 1.4 * size / 512), towards)
 
 
 def _vessels(eye: Eye, radius: float, rng: np.random.Generator, size: int) -> Pieces:
@@ -59,12 +59,12 @@ def _vessels(eye: Eye, radius: float, rng: np.random.Generator, size: int) -> Pi
     fine = size / 512
     habit = Habit(
         minimum_radius=max(rng.uniform(0.5, 0.85) * fine, 0.5),
-        interval=(rng.uniform(4, 8), rng.uniform(14, 26)),
-        side_ratio=(rng.uniform(0.3, 0.45), rng.uniform(0.65, 0.9)),
+        interval=(rng.uniform(5, 10), rng.uniform(18, 45)),
+        side_ratio=(rng.uniform(0.25, 0.4), rng.uniform(0.55, 0.85)),
         side_angle=(rng.uniform(0.3, 0.7), rng.uniform(0.9, 1.4)),
-        length=(rng.uniform(25, 50), rng.uniform(70, 140)),
-        taper=rng.uniform(0.0004, 0.0016) / fine,
-        wander=rng.uniform(0.008, 0.035),
+        length=(rng.uniform(30, 60), rng.uniform(90, 200)),
+        taper=rng.uniform(0.0002, 0.0013) / fine,
+        wander=rng.uniform(0.015, 0.07),
         persistence=rng.uniform(0.7, 0.95),
         corkscrew=rng.uniform(0, 0.7) * chance(rng, 0.25),
         crossing=rng.uniform(0.0, 0.35),

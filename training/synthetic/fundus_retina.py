@@ -52,7 +52,7 @@ def retina(eye: Eye, size: int, rng: np.random.Generator) -> Plane:
     middle, spread = rng.normal(0.5, 0.12, 2), rng.uniform(0.35, 1.0)
     light = np.exp(-((row - middle[0]) ** 2 + (column - middle[1]) ** 2) / (2 * spread**2))
     light = light * (1 + rng.uniform(0, 0.15) * blobs(size, 2, rng)) * rng.uniform(0.7, 1.15)
-    mottle = rng.uniform(0.01, 0.07) * clouds(size, rng.uniform(3, 12), rng, 5, 0.7) + _choroid(eye, size, rng)
+    mottle = rng.uniform(0.005, 0.05) * clouds(size, rng.uniform(3, 12), rng, 5, 0.7) + _choroid(eye, size, rng)
     row, column = row * size, column * size
     away = np.hypot(row - eye.fovea[0], column - eye.fovea[1]) / eye.disc_radius
     macula = rng.uniform(0, 0.6) * np.exp(-((away / rng.uniform(0.9, 2.2)) ** 2))
@@ -71,12 +71,12 @@ def _choroid(eye: Eye, size: int, rng: np.random.Generator) -> Plane:
         noise = blobs(size, rng.uniform(8, 25), rng, rng.uniform(0.5, 2.5))
         web = np.exp(-((noise / rng.uniform(0.2, 0.5)) ** 2)) - 0.4
         return np.asarray(rng.choice([-1, 1]) * rng.uniform(0.03, 0.14) * web, np.float32)
-    habit = Habit(minimum_radius=0.5 * eye.thickest, interval=(3, 8), wander=0.03, step=0.016 * size, limit=90)
+    habit = Habit(minimum_radius=0.8 * eye.thickest, interval=(3, 8), wander=0.06, step=0.016 * size, limit=90)
     starts = rng.uniform(-0.05, 1.05, (14, 2)) * size
     towards = rng.uniform(0.2, 0.8, 2) * size - starts
     headings = np.arctan2(towards[:, 0], towards[:, 1]) + rng.normal(0, 0.5, len(starts))
-    tree = grow(starts, headings, rng.uniform(0.6, 1.7, len(starts)) * eye.thickest, habit, rng, size)
-    web = softened(draw(tree, size).coverage, eye.thickest * rng.uniform(0.4, 1.0))
+    tree = grow(starts, headings, rng.uniform(0.9, 2.2, len(starts)) * eye.thickest, habit, rng, size)
+    web = softened(draw(tree, size).coverage, eye.thickest * rng.uniform(0.6, 1.3))
     return np.asarray(rng.choice([-0.6, 1]) * rng.uniform(0.05, 0.22) * web, np.float32)
 
 
@@ -109,10 +109,10 @@ def lesions(picture: Plane, eye: Eye, rng: np.random.Generator) -> Plane:
         # colour by which the picture is multiplied or to which it tends, sizes in disc radii, edge, greatest number
         ("dark", (0.55, 0.35, 0.4), (0.03, 0.1), 0.4, 40),
         ("dark", (0.5, 0.3, 0.35), (0.1, 0.5), 0.5, 9),
-        ("light", (235, 205, 120), (0.03, 0.12), 0.2, 50),
+        ("light", (235, 205, 120), (0.03, 0.12), 0.45, 50),
         ("light", (225, 185, 105), (0.04, 0.1), 0.8, 60),
         ("light", (230, 215, 185), (0.15, 0.4), 1.0, 6),
-        ("light", (225, 190, 140), (0.12, 0.28), 0.3, 60),
+        ("light", (225, 190, 140), (0.1, 0.24), 0.6, 60),
         ("dark", (0.5, 0.5, 0.5), (0.08, 0.25), 0.3, 25),
         ("dark", (0.8, 0.8, 0.8), (0.05, 0.9), 1.0, 5),
     )
@@ -124,8 +124,8 @@ def lesions(picture: Plane, eye: Eye, rng: np.random.Generator) -> Plane:
         for _ in range(int(rng.integers(1, most + 1))):
             radius = rng.uniform(*sizes) * unit * np.array((1, rng.uniform(0.4, 1)))
             centre = middle + rng.normal(0, 1, 2) * spread
-            spot(shape, centre, np.maximum(radius, 0.8), rng.uniform(0, 3.14), rng.uniform(0.4, 1.0), edge)
-        shape = (shape * (1 + 0.25 * blobs(size, size / 12, rng)))[..., np.newaxis]
+            spot(shape, centre, np.maximum(radius, 0.8), rng.uniform(0, 3.14), rng.uniform(0.2, 1.0), edge)
+        shape = (shape * (1 + 0.4 * blobs(size, size / 8, rng)))[..., np.newaxis]
         target = picture * np.array(colour, np.float32) if kind == "dark" else np.array(colour, np.float32)
         picture = picture + np.clip(shape, 0, 1) * (target - picture)
     return np.asarray(picture, np.float32)

@@ -33,7 +33,7 @@ class Habit:
         side_angle: Least and greatest angle between a side branch and its parent.
         length: Least and greatest length of a side branch as a multiple of its radius.
         taper: Share of the radius that is lost in one pixel of length.
-        wander: Standard deviation of the change of direction in one pixel of length.
+        wander: Standard deviation of the change of direction in one pixel of length; after n pixels it is sqrt(n) times that.
         persistence: 0 for tremor, near 1 for long bows.
         corkscrew: Greatest amplitude of a periodic change of direction, in radians.
         crossing: Probability that a tip goes on where its tree has been before.
@@ -47,7 +47,7 @@ class Habit:
     side_angle: tuple[float, float] = (0.5, 1.3)
     length: tuple[float, float] = (30.0, 70.0)
     taper: float = 0.0006
-    wander: float = 0.02
+    wander: float = 0.04
     persistence: float = 0.9
     corkscrew: float = 0.0
     crossing: float = 1.0
@@ -142,139 +142,135 @@ def grow(
         steering: Where the tips are drawn to.
         region: Where they may grow.
     """
-    growing = _Growing(np.asarray(starts, np.float32), np.asarray(headings), np.asarray(radii), habit, rng, extent)
+    growing = _Growing(habit, rng, extent)
+    growing.plant(np.asarray(starts, np.float32), np.asarray(headings, np.float32), np.asarray(radii, np.float32))
     for _ in range(int(3 * extent / habit.step)):
-        if not len(growing.branch):
+        if not growing.tips:
             break
         growing.advance(steering, region)
         growing.sprout()
     return growing.pieces()
 
 
-class _Growing:
-    """The tips of trees and the pieces behind them."""
+_ROW, _COLUMN, _HEADING, _RADIUS, _TURN, _PHASE, _SCREW, _COVERED, _TRAVELLED, _AGE, _REST, _COUNTDOWN = range(12)
+_BRANCH, _GENERATION, _LAYER, _PARENT = range(4)
+_ADVANCE = np.array([1, 1, -1, -1], np.float32)[:, np.newaxis]
+"""By how many steps the last four numbers of each tip change in one."""
 
-    def __init__(
-        self,
-        starts: Floats,
-        headings: NDArray[np.floating],
-        radii: NDArray[np.floating],
-        habit: Habit,
-        rng: np.random.Generator,
-        extent: float,
-    ) -> None:
+
+class _Growing:
+    """The tips of trees, as columns of two tables, and the pieces behind them."""
+
+    def __init__(self, habit: Habit, rng: np.random.Generator, extent: float) -> None:
         self._habit, self._rng, self._extent = habit, rng, extent
         self._cells = int(2 * extent / _CELL) + 2
         self._visitor = np.full(self._cells * self._cells, -1, np.int64)
-        self._kept: list[tuple[NDArray[np.generic], ...]] = []
+        self._tips = np.empty((12, 0), np.float32)
+        self._names = np.empty((4, 0), np.int64)
+        self._kept: list[tuple[Floats, Floats, NDArray[np.int64]]] = []
         self._branches = 0
-        self.branch = np.empty(0, np.int64)
-        empty = np.empty(0, np.float32)
-        self.generation, self._parent = self.branch, self.branch
-        self._point = np.empty((0, 2), np.float32)
-        self._heading = self._radius = self._turn = self._phase = self._screw = empty
-        self._travelled = self._rest = self._countdown = self._age = self._covered = empty
-        self._parent_layer = self.branch
-        count = len(starts)
-        none, zeros = np.full(count, -1, np.int64), np.zeros(count)
-        self._add(starts, headings, radii, zeros, np.full(count, 9 * extent), none, none, zeros)
 
-    def _add(
-        self,
-        point: Floats,
-        heading: NDArray[np.floating],
-        radius: NDArray[np.floating],
-        travelled: NDArray[np.floating],
-        rest: NDArray[np.floating],
-        parent: NDArray[np.int64],
-        generation: NDArray[np.int64],
-        covered: NDArray[np.floating],
-    ) -> None:
-        count, rng, habit = len(point), self._rng, self._habit
-        fresh: dict[str, NDArray[np.floating] | NDArray[np.int64]] = {
-            "branch": self._branches + np.arange(count),
-            "generation": generation + 1,
-            "_parent": parent,
-            "_point": point,
-            "_heading": heading,
-            "_radius": radius,
-            "_turn": np.zeros(count),
-            "_phase": rng.uniform(0, 6.28, count),
-            "_screw": habit.corkscrew * rng.uniform(0, 1, count) ** 2,
-            "_travelled": travelled,
-            "_rest": rest,
-            "_countdown": rng.uniform(0.3, 1.0, count) * habit.interval[1] * radius,
-            "_age": np.zeros(count),
-            "_covered": covered,
-            "_parent_layer": parent % LAYERS,
-        }
-        for name, values in fresh.items():
-            old = getattr(self, name)
-            setattr(self, name, np.concatenate([old, values.astype(old.dtype)]))
+    @property
+    def tips(self) -> int:
+        """How many tips still grow."""
+        return self._tips.shape[1]
+
+    def plant(self, points: Floats, headings: Floats, radii: Floats) -> None:
+        """Add roots."""
+        tips = np.zeros((12, len(points)), np.float32)
+        tips[_ROW : _COLUMN + 1] = points.T
+        tips[_HEADING], tips[_RADIUS], tips[_REST] = headings, radii, 9 * self._extent
+        self._add(tips, np.full((4, len(points)), -1, np.int64))
+
+    def _add(self, tips: Floats, parents: NDArray[np.int64]) -> None:
+        """Let new tips grow, whose place, heading, radius, length, origin and cover by the parent are set."""
+        count, rng, habit = tips.shape[1], self._rng, self._habit
+        tips[_PHASE] = rng.uniform(0, 6.28, count)
+        tips[_SCREW] = habit.corkscrew * rng.uniform(0, 1, count) ** 2
+        tips[_COUNTDOWN] = rng.uniform(0.3, 1.0, count) * habit.interval[1] * tips[_RADIUS]
+        branch = self._branches + np.arange(count)
+        # Until it has left its parent a branch lies in the layer of its parent.
+        names = np.stack([branch, parents[_GENERATION] + 1, parents[_LAYER], parents[_BRANCH]])
+        names[_LAYER] = np.where(parents[_BRANCH] < 0, branch % LAYERS, names[_LAYER])
+        self._tips = np.concatenate([self._tips, tips], axis=1)
+        self._names = np.concatenate([self._names, names], axis=1)
         self._branches += count
-
-    def _keep(self, alive: NDArray[np.bool_]) -> None:
-        for name, values in vars(self).items():
-            if isinstance(values, np.ndarray) and name != "_visitor":
-                setattr(self, name, values[alive])
 
     def advance(self, steering: Steering | None, region: Region | None) -> None:
         """Move each tip by one step, record the piece, and let tips end."""
-        habit, count = self._habit, len(self.branch)
-        noise = self._rng.standard_normal(count, np.float32) * (habit.wander * np.sqrt(habit.step))
-        self._turn = habit.persistence * self._turn + noise
-        self._phase = self._phase + 0.35 * habit.step / np.sqrt(self._radius + 0.5)
-        self._heading = self._heading + self._turn * (1 - habit.persistence / 2) + self._screw * np.sin(self._phase)
+        habit, tips = self._habit, self._tips
+        before = tips[: _RADIUS + 1].copy()
+        noise = self._rng.standard_normal(tips.shape[1], np.float32)
+        tips[_TURN] = habit.persistence * tips[_TURN] + noise * (habit.wander * habit.step**0.5 * (1 - habit.persistence))
+        tips[_HEADING] += tips[_TURN]
+        if habit.corkscrew:
+            tips[_PHASE] += 0.35 * habit.step / np.sqrt(tips[_RADIUS] + 0.5)
+            tips[_HEADING] += tips[_SCREW] * np.sin(tips[_PHASE])
         if steering is not None:
-            wanted, strength = steering(self._point, self._radius)
-            self._heading = self._heading + strength * np.sin(wanted - self._heading)
-        before, radius = self._point, self._radius
-        direction = np.stack([np.sin(self._heading), np.cos(self._heading)], 1)
-        self._point = (before + habit.step * direction).astype(np.float32)
-        self._radius = (radius * (1 - habit.taper * habit.step)).astype(np.float32)
-        for name in ("_travelled", "_age"):
-            setattr(self, name, getattr(self, name) + np.float32(habit.step))
-        for name in ("_rest", "_countdown"):
-            setattr(self, name, getattr(self, name) - np.float32(habit.step))
-        layer = np.where(self._age < 1.1 * self._covered + habit.step, self._parent_layer, self.branch % LAYERS)
-        piece = (before, self._point, radius, self._radius, self._travelled, self.branch, self.generation, layer)
-        self._kept.append(piece)
-        margin = 0.1 * self._extent
-        inside = ((self._point > -margin) & (self._point < self._extent + margin)).all(1)
-        alive = inside & (self._radius >= habit.minimum_radius) & (self._rest > 0) & self._finds_room()
-        self._keep(alive if region is None else alive & region(self._point))
+            wanted, strength = steering(before[:2].T, tips[_RADIUS])
+            tips[_HEADING] += strength * np.sin(wanted - tips[_HEADING])
+        tips[_ROW] += habit.step * np.sin(tips[_HEADING])
+        tips[_COLUMN] += habit.step * np.cos(tips[_HEADING])
+        tips[_RADIUS] *= 1 - habit.taper * habit.step
+        tips[_TRAVELLED:] += habit.step * _ADVANCE
+        out = np.flatnonzero(tips[_AGE] >= 1.1 * tips[_COVERED])
+        self._names[_LAYER, out] = self._names[_BRANCH, out] % LAYERS
+        self._kept.append((before, tips[: _TRAVELLED + 1].copy(), self._names[: _LAYER + 1].copy()))
+        self._end_tips(region)
+
+    def _end_tips(self, region: Region | None) -> None:
+        """Forget the tips that are too thin, long enough, outside, or where their tree has been."""
+        tips, margin = self._tips, 0.1 * self._extent
+        place = tips[: _COLUMN + 1]
+        alive = ((place > -margin) & (place < self._extent + margin)).all(0)
+        alive &= (tips[_RADIUS] >= self._habit.minimum_radius) & (tips[_REST] > 0) & self._finds_room()
+        if region is not None:
+            alive &= region(place.T)
+        if not alive.all():
+            self._tips, self._names = tips[:, alive], self._names[:, alive]
 
     def _finds_room(self) -> NDArray[np.bool_]:
         """Whether each tip is where no other branch has been, or may cross it all the same."""
-        cell = np.clip((self._point + 0.5 * self._extent) / _CELL, 0, self._cells - 1).astype(np.int64)
-        place = cell[:, 0] * self._cells + cell[:, 1]
-        visitor = self._visitor[place]
-        own = (visitor < 0) | (visitor == self.branch) | (visitor == self._parent)
-        young = self._age < 3 * _CELL
-        free: NDArray[np.bool_] = own | young | (self._rng.random(len(place)) < self._habit.crossing)
-        self._visitor[place] = self.branch
-        return free
+        cell = ((self._tips[: _COLUMN + 1] + 0.5 * self._extent) / _CELL).astype(np.int64)
+        place = np.clip(cell[0] * self._cells + cell[1], 0, len(self._visitor) - 1)
+        visitor, branch = self._visitor[place], self._names[_BRANCH]
+        free = (visitor < 0) | (visitor == branch) | (visitor == self._names[_PARENT])
+        free |= self._tips[_AGE] < 3 * _CELL
+        free |= self._rng.random(len(place)) < self._habit.crossing
+        self._visitor[place] = branch
+        return np.asarray(free)
 
     def sprout(self) -> None:
         """Let the tips branch that have come far enough, and share their radius by Murray's law."""
-        due = np.flatnonzero(self._countdown < 0)
+        due = np.flatnonzero(self._tips[_COUNTDOWN] < 0)
         if not len(due) or self._branches >= self._habit.limit:
             return
         rng, habit, count = self._rng, self._habit, len(due)
         ratio = rng.uniform(*habit.side_ratio, count)
-        side = np.where(rng.random(count) < 0.5, -1.0, 1.0)
-        angle = side * rng.uniform(*habit.side_angle, count)
-        radius = self._radius[due] * ratio
-        self._countdown[due] = rng.uniform(*habit.interval, count) * self._radius[due]
-        grown = radius >= habit.minimum_radius
+        angle = rng.choice([-1.0, 1.0], count) * rng.uniform(*habit.side_angle, count)
+        length = rng.uniform(*habit.length, count)
+        radius = self._tips[_RADIUS, due]
+        self._tips[_COUNTDOWN, due] = rng.uniform(*habit.interval, count) * radius
+        grown = radius * ratio >= habit.minimum_radius
         due, ratio, angle, radius = due[grown], ratio[grown], angle[grown], radius[grown]
-        self._radius[due] *= (1 - ratio**3) ** (1 / 3)
-        heading = self._heading[due] + angle
-        self._heading[due] -= 0.5 * angle * ratio**2
-        rest, covered = rng.uniform(*habit.length, len(due)) * radius, self._radius[due]
-        parent, generation = self.branch[due], self.generation[due]
-        self._add(self._point[due], heading, radius, self._travelled[due], rest, parent, generation, covered)
+        self._tips[_RADIUS, due] *= (1 - ratio**3) ** (1 / 3)
+        young = self._tips[:, due]
+        young[_HEADING] += angle
+        young[_RADIUS], young[_COVERED], young[_REST] = radius * ratio, radius, length[grown] * radius * ratio
+        young[_TURN] = young[_AGE] = 0
+        self._tips[_HEADING, due] -= 0.35 * angle * ratio**2
+        self._add(young, self._names[:, due])
 
     def pieces(self) -> Pieces:
         """Everything that has grown."""
-        return Pieces(*(np.concatenate(parts) for parts in zip(*self._kept, strict=True)))  # type: ignore[arg-type]
+        before, after, names = (np.concatenate(parts, axis=1) for parts in zip(*self._kept, strict=True))
+        return Pieces(
+            begin=np.ascontiguousarray(before[: _COLUMN + 1].T),
+            end=np.ascontiguousarray(after[: _COLUMN + 1].T),
+            begin_radius=before[_RADIUS],
+            end_radius=after[_RADIUS],
+            distance=after[_TRAVELLED],
+            branch=names[_BRANCH],
+            generation=names[_GENERATION],
+            layer=names[_LAYER],
+        )

@@ -70,7 +70,7 @@ def _tree(rng: np.random.Generator, size: int, scale: float, fovea: NDArray[np.f
         side_angle=(rng.uniform(0.4, 0.9), rng.uniform(1.0, 1.6)),
         length=(rng.uniform(20, 40), rng.uniform(60, 110)),
         taper=rng.uniform(0.0005, 0.002) / scale,
-        wander=rng.uniform(0.02, 0.06),
+        wander=rng.uniform(0.03, 0.09),
         persistence=rng.uniform(0.5, 0.9),
         corkscrew=rng.uniform(0, 0.35) * chance(rng, 0.3),
         crossing=rng.uniform(0.4, 0.9),
@@ -85,8 +85,8 @@ def _tree(rng: np.random.Generator, size: int, scale: float, fovea: NDArray[np.f
 
     trees: list[Pieces] = []
     wanted = rng.uniform(0.04, 0.15)
-    while not trees or (sum(area(tree, size) for tree in trees) < wanted and len(trees) < 6):
-        count = int(rng.integers(4, 9))
+    while not trees or (sum(area(tree, size) for tree in trees) < wanted and len(trees) < 4):
+        count = int(rng.integers(6, 14))
         radii = thick * (rng.uniform(0.4, 1.0, count) if len(trees) < 2 else rng.uniform(0.25, 0.5, count))
         starts, headings = _roots(count, turn if len(trees) < 2 else rng.uniform(0, 6.28), rng, size)
         trees.append(grow(starts, headings, radii, habit, rng, size, steering, region))

@@ -23,7 +23,7 @@ def xray_angiogram(rng: np.random.Generator, size: int) -> SyntheticPicture:
     filling = _filling(tree, rng, size)
     subtracted = chance(rng, 0.18)
     strokes = draw(tree, size, filling)
-    filled = tree.where(filling > 0.3)
+    filled = tree.where(filling > 0.15)
     drawn = strokes if len(filled) == len(tree) else draw(filled, size) if len(filled) else None
     thickest = float(tree.begin_radius.max())
     background = _background(size, scale, subtracted, rng)
@@ -53,7 +53,7 @@ def _tree(rng: np.random.Generator, size: int, scale: float) -> Pieces:
         side_angle=(rng.uniform(0.25, 0.7), rng.uniform(0.8, 1.6)),
         length=(rng.uniform(15, 40), rng.uniform(50, 130)),
         taper=rng.uniform(0.0002, 0.0022) / scale,
-        wander=rng.uniform(0.005, 0.035),
+        wander=rng.uniform(0.01, 0.08),
         persistence=rng.uniform(0.7, 0.97),
         corkscrew=rng.uniform(0, 0.9) * chance(rng, 0.4),
         crossing=rng.uniform(0.3, 1.0),
@@ -114,7 +114,7 @@ def _filling(tree: Pieces, rng: np.random.Generator, size: int) -> NDArray[np.fl
     if chance(rng, 0.35):
         filling *= step(rng.uniform(0.25, 1.0) * longest - tree.distance, rng.uniform(0.02, 0.3) * longest)
     if chance(rng, 0.12):
-        filling *= 1 - 0.8 * step(rng.uniform(0.1, 0.4) * longest - tree.distance, 0.2 * longest)
+        filling *= 1 - 0.97 * step(rng.uniform(0.1, 0.4) * longest - tree.distance, 0.1 * longest)
     wave = np.sin(tree.distance / (size * rng.uniform(0.03, 0.2)) + rng.uniform(0, 6))
     filling *= 1 - rng.uniform(0, 0.25) * (0.5 + 0.5 * wave).astype(np.float32)
     if chance(rng, 0.03):
@@ -182,7 +182,7 @@ def _recorded(picture: Plane, beam: Plane, scale: float, rng: np.random.Generato
     if chance(rng, 0.4):
         picture = sharpened(picture, rng.uniform(1, 6) * scale, rng.uniform(0.3, 1.6))
     picture = picture + np.float32(rng.uniform(-25, 25))
-    dark = rng.uniform(0, 20) if chance(rng, 0.85) else rng.uniform(180, 250)
+    dark = rng.uniform(0, 20) if chance(rng, 0.95) else rng.uniform(180, 250)
     picture = picture * beam + dark * (1 - beam)
     if chance(rng, 0.15):
         picture = 255 - picture

@@ -12,8 +12,8 @@ def chest(size: int, scale: float, rng: np.random.Generator) -> Plane:
     """Attenuation of a body without contrast medium, in no unit; about 0 to 2. Limbs and heads come out of it too."""
     place = _tilted(grid(size), rng)
     body = rng.uniform(0.05, 0.35) * clouds(size, rng.uniform(1, 3), rng, 3)
-    body += rng.uniform(0.02, 0.09) * clouds(size, rng.uniform(8, 25), rng, 4, 0.7)
-    for part, probability in ((_heart, 0.65), (_dome, 0.65), (_dome, 0.2), (_spine, 0.55), (_ribs, 0.5), (_long_bone, 0.1)):
+    body += rng.uniform(0.0, 0.07) * clouds(size, rng.uniform(6, 25), rng, 4, 0.7)
+    for part, probability in ((_heart, 0.7), (_dome, 0.7), (_dome, 0.3), (_spine, 0.6), (_ribs, 0.6), (_long_bone, 0.1)):
         if chance(rng, probability):
             body += part(place, size, rng)
     if chance(rng, 0.35):
