@@ -37,8 +37,10 @@ from db import deliveries, jobs, migrate, studies
 from db.models import AssociationRow, AssociationStudy, DeliveryRow, JobRow, Series, Study
 from db.session import Record
 from dicom_core.job import JobState, KeptResult
+from dicom_core.result import ResultKind, ResultObject
 
 TRANSACTIONS_OF_A_JOB = 4
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 GOALS = {"sqlite": 300, "postgresql": 1000}
 GOAL_PASS_SECONDS = 0.1
 
@@ -111,8 +113,10 @@ def _median_seconds(action: Callable[[], object], times: int = 15) -> float:
 def _drain(record: Record) -> float:
     began = time.perf_counter()
     while (job := jobs.claim(record, "bench", 60)) is not None:
-        kept = KeptResult("ab/result.dcm", "0" * 64, f"2.25.{int(job.job_id, 16)}", "2.25.1", {"model": "none"})
-        jobs.keep_result(record, job, kept)
+        made = ResultObject(
+            ResultKind.SEG, 1, "ab/seg.dcm", "0" * 64, SEGMENTATION, f"2.25.{int(job.job_id, 16)}", "2.25.1", 1000
+        )
+        jobs.keep_result(record, job, KeptResult((made,), {"model": "none"}))
         _send_one(record)
     return time.perf_counter() - began
 

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from db.session import Record
+    from dicom_core.result import ResultKind
     from dicom_core.settings import Settings
 
 Config = Annotated[
@@ -106,3 +107,15 @@ def checked_ae_title(value: str) -> str:
     if not is_ae_title(value):
         raise typer.BadParameter(f"{value!r} is not an AE title: 1 to 16 printable ASCII characters, no backslash")
     return value.strip()
+
+
+def result_kinds(value: str) -> "tuple[ResultKind, ...]":
+    """``seg,overlay,report`` as kinds of result."""
+    from dicom_core.result import ResultKind
+
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    unknown = [word for word in words if word not in list(ResultKind)]
+    if unknown or not words:
+        named = ", ".join(map(repr, unknown)) or "an empty list"
+        raise typer.BadParameter(f"{named} is no kind of result; there are {', '.join(ResultKind)}")
+    return tuple(ResultKind(word) for word in dict.fromkeys(words))

@@ -11,11 +11,12 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from db import audit
 from db.audit import Event, Outcome
-from db.jobs import change_state
-from db.models import DeliveryRow, JobRow
+from db.jobs import as_result, change_state
+from db.models import DeliveryRow, JobRow, ResultRow
 from db.session import Record, Transaction
 from dicom_core.errors import LeaseLostError
 from dicom_core.job import Delivery, DeliveryState, JobState
+from dicom_core.result import ResultObject
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 900.0
 """Back-off after transient failures: doubles from the first to the longest."""
@@ -25,7 +26,7 @@ PERMANENT_REFUSALS = 3
 """A status that will not change is believed the third time."""
 
 
-def _as_delivery(row: DeliveryRow, job: JobRow) -> Delivery:
+def _as_delivery(row: DeliveryRow, job: JobRow, result: ResultRow) -> Delivery:
     return Delivery(
         delivery_id=row.delivery_id,
         job_id=row.job_id,
@@ -35,10 +36,7 @@ def _as_delivery(row: DeliveryRow, job: JobRow) -> Delivery:
         attempts=row.attempts,
         fence=row.fence,
         answer=row.answer,
-        result_path=job.result_path,
-        result_sha256=job.result_sha256,
-        result_sop_instance_uid=job.result_sop_instance_uid,
-        result_series_instance_uid=job.result_series_instance_uid,
+        result=as_result(result),
         calling_ae_title=job.calling_ae_title,
         peer_address=job.peer_address,
         created_at=row.created_at,
@@ -59,17 +57,21 @@ def _due(now: datetime) -> ColumnElement[bool]:
 
 
 def claim(record: Record, owner: str, lease_seconds: float) -> Delivery | None:
-    """Take the delivery that has been due for longest in a lane where nothing is on its way, None if there is none."""
+    """Take the delivery that has been due for longest in a lane where nothing is on its way, None if there is none.
+
+    Of the objects of one job that became due together, those go first that others refer to.
+    """
     with record.writing() as transaction:
         row = transaction.session.scalars(
             select(DeliveryRow)
             .where(_due(transaction.now))
-            .order_by(DeliveryRow.next_try_at, DeliveryRow.delivery_id)
+            .order_by(DeliveryRow.next_try_at, DeliveryRow.job_id, DeliveryRow.place, DeliveryRow.delivery_id)
             .limit(1)
         ).one_or_none()
         if row is None:
             return None
         job = transaction.session.get_one(JobRow, row.job_id)
+        result = transaction.session.get_one(ResultRow, row.result_id)
         row.state = DeliveryState.SENDING
         row.attempts += 1
         row.fence += 1
@@ -80,11 +82,16 @@ def claim(record: Record, owner: str, lease_seconds: float) -> Delivery | None:
             Event.TRANSFER_BEGUN,
             study_instance_uid=job.study_instance_uid,
             job_id=job.job_id,
-            detail={"destination": row.destination, "attempt": row.attempts},
+            detail={**_which(row, result), "attempt": row.attempts},
         )
         if job.state != JobState.SENDING:
             change_state(transaction, job, JobState.SENDING)
-        return _as_delivery(row, job)
+        return _as_delivery(row, job, result)
+
+
+def _which(row: DeliveryRow, result: ResultRow | ResultObject) -> dict[str, str]:
+    """What goes where, for the audit log."""
+    return {"destination": row.destination, "kind": str(result.kind), "sop_instance_uid": result.sop_instance_uid}
 
 
 def heartbeat(record: Record, delivery: Delivery, lease_seconds: float) -> None:
@@ -119,12 +126,7 @@ def sent(record: Record, delivery: Delivery, answer: str) -> None:
             Event.INSTANCES_SENT,
             study_instance_uid=delivery.study_instance_uid,
             job_id=delivery.job_id,
-            detail={
-                "destination": row.destination,
-                "answer": answer,
-                "sop_instance_uid": delivery.result_sop_instance_uid,
-                "sha256": delivery.result_sha256,
-            },
+            detail={**_which(row, delivery.result), "sha256": delivery.result.sha256, "answer": answer},
         )
         _settle_job(transaction, row.job_id)
 
@@ -158,7 +160,12 @@ def _fail(
         outcome=Outcome.SERIOUS_FAILURE if over else Outcome.MINOR_FAILURE,
         study_instance_uid=study,
         job_id=row.job_id,
-        detail={"destination": row.destination, "answer": answer, "attempt": row.attempts, "gives_up": over},
+        detail={
+            **_which(row, transaction.session.get_one(ResultRow, row.result_id)),
+            "answer": answer,
+            "attempt": row.attempts,
+            "gives_up": over,
+        },
     )
     if over:
         row.state, row.finished_at = DeliveryState.FAILED, now
@@ -187,7 +194,7 @@ def hand_back(record: Record, delivery: Delivery) -> None:
             Event.TRANSFER_HANDED_BACK,
             study_instance_uid=delivery.study_instance_uid,
             job_id=row.job_id,
-            detail={"destination": row.destination},
+            detail=_which(row, delivery.result),
         )
 
 
@@ -254,12 +261,13 @@ def mark_rung(record: Record, delivery_ids: Sequence[str]) -> None:
 
 
 def of_job(record: Record, job_id: str) -> list[Delivery]:
-    """All deliveries of one job."""
+    """All deliveries of one job, those of one object after those of another."""
     with record.reading() as session:
         rows = session.execute(
-            select(DeliveryRow, JobRow)
+            select(DeliveryRow, JobRow, ResultRow)
             .join(JobRow, JobRow.job_id == DeliveryRow.job_id)
+            .join(ResultRow, ResultRow.result_id == DeliveryRow.result_id)
             .where(DeliveryRow.job_id == job_id)
-            .order_by(DeliveryRow.created_at)
+            .order_by(DeliveryRow.place, DeliveryRow.created_at, DeliveryRow.destination)
         ).all()
-        return [_as_delivery(row, job) for row, job in rows]
+        return [_as_delivery(row, job, result) for row, job, result in rows]

@@ -6,6 +6,7 @@ fence; a worker that comes late with an old fence is refused with ``LeaseLostErr
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, u
 
 from db import audit
 from db.audit import Event, Outcome
-from db.models import DeliveryRow, JobRow, Study
+from db.models import DeliveryRow, JobRow, ResultRow, Study
 from db.session import Record, Transaction
 from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
 from dicom_core.job import (
@@ -26,6 +27,7 @@ from dicom_core.job import (
     JobState,
     KeptResult,
 )
+from dicom_core.result import ResultKind, ResultObject
 from dicom_core.settings import SENDER
 from dicom_core.study import StudyState
 
@@ -67,11 +69,24 @@ def as_job(row: JobRow) -> Job:
         lease_owner=row.lease_owner,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        result_path=row.result_path,
-        result_sha256=row.result_sha256,
-        result_sop_instance_uid=row.result_sop_instance_uid,
-        result_series_instance_uid=row.result_series_instance_uid,
+        wanted={name: tuple(ResultKind(kind) for kind in kinds) for name, kinds in (row.wanted or {}).items()},
+        results=tuple(as_result(result) for result in row.results),
         result=dict(row.result),
+    )
+
+
+def as_result(row: ResultRow) -> ResultObject:
+    """The frozen form of a row."""
+    return ResultObject(
+        kind=ResultKind(row.kind),
+        part=row.part,
+        item=row.item,
+        path=row.path,
+        sha256=row.sha256,
+        sop_class_uid=row.sop_class_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        size_bytes=row.size_bytes,
     )
 
 
@@ -176,7 +191,7 @@ def _held(transaction: Transaction, job: Job) -> JobRow:
 
 
 def keep_result(record: Record, job: Job, kept: KeptResult) -> list[str]:
-    """RUNNING -> SEG_READY with one delivery a destination; without destinations the job is DONE.
+    """RUNNING -> SEG_READY with one delivery for each object that a destination gets; without any the job is DONE.
 
     Returns:
         The ids of the deliveries.
@@ -187,30 +202,46 @@ def keep_result(record: Record, job: Job, kept: KeptResult) -> list[str]:
     with record.writing() as transaction:
         row = _held(transaction, job)
         row.lease_owner, row.lease_expires_at = "", None
-        row.result_path, row.result_sha256 = kept.path, kept.sha256
-        row.result_sop_instance_uid = kept.sop_instance_uid
-        row.result_series_instance_uid = kept.series_instance_uid
         row.result = dict(kept.summary)
-        change_state(
-            transaction,
-            row,
-            JobState.SEG_READY,
-            detail={"sop_instance_uid": kept.sop_instance_uid, "sha256": kept.sha256, **_provenance(kept)},
-        )
-        if not row.destinations:
-            change_state(transaction, row, JobState.DONE, "no destination is configured; the result is kept here")
-        return [_add_delivery(transaction, row, destination) for destination in dict.fromkeys(row.destinations)]
+        change_state(transaction, row, JobState.SEG_READY, detail=_provenance(kept))
+        results = [
+            (_add_result(transaction, row, place, result), result.kind)
+            for place, result in enumerate(sorted(kept.objects, key=lambda result: result.order), start=1)
+        ]
+        transaction.session.flush()  # before the deliveries, which refer to them
+        made = [
+            _add_delivery(transaction, row, destination, result)
+            for destination in dict.fromkeys(row.destinations)
+            for result, kind in results
+            if kind in job.results_for(destination)
+        ]
+        if not made:
+            why = "no destination gets one of its objects" if row.destinations else "no destination is configured"
+            change_state(transaction, row, JobState.DONE, f"{why}; the result is kept here")
+        return made
 
 
 def _provenance(kept: KeptResult) -> dict[str, Any]:
     names = ("model", "model_version", "weights_sha256", "frames_with_vessel")
-    return {name: kept.summary[name] for name in names if name in kept.summary}
+    objects = [
+        {"kind": result.kind.value, "sop_instance_uid": result.sop_instance_uid, "sha256": result.sha256}
+        for result in kept.objects
+    ]
+    return {"objects": objects, **{name: kept.summary[name] for name in names if name in kept.summary}}
 
 
-def _add_delivery(transaction: Transaction, row: JobRow, destination: str) -> str:
+def _add_result(transaction: Transaction, row: JobRow, place: int, result: ResultObject) -> ResultRow:
+    added = ResultRow(result_id=uuid.uuid4().hex, job_id=row.job_id, place=place, **asdict(result))
+    transaction.session.add(added)
+    return added
+
+
+def _add_delivery(transaction: Transaction, row: JobRow, destination: str, result: ResultRow) -> str:
     delivery = DeliveryRow(
         delivery_id=uuid.uuid4().hex,
         job_id=row.job_id,
+        result_id=result.result_id,
+        place=result.place,
         destination=destination,
         lane=f"{SENDER}:{row.calling_ae_title}@{row.peer_address}" if destination == SENDER else destination,
         state=DeliveryState.WAITING,
@@ -221,7 +252,6 @@ def _add_delivery(transaction: Transaction, row: JobRow, destination: str) -> st
         created_at=transaction.now,
     )
     transaction.session.add(delivery)
-    transaction.session.flush()
     return delivery.delivery_id
 
 
@@ -358,7 +388,7 @@ def retry(record: Record, job_id: str, reason: str) -> Job:
 
     Raises:
         NotFoundError: No such job.
-        ConflictError: Its state does not allow it, or a later generation replaced it.
+        ConflictError: Its state does not allow it, a later generation replaced it, or its result is no longer kept.
     """
     with record.writing() as transaction:
         row = _find(list(transaction.session.scalars(_by_prefix(job_id))), job_id)
@@ -366,7 +396,9 @@ def retry(record: Record, job_id: str, reason: str) -> Job:
             why = "no segmenter was chosen for it" if not row.segmenter else f"it is {row.state}"
             raise ConflictError(f"job {row.job_id} cannot be tried again: {why}")
         _refuse_if_replaced(transaction, row)
-        if row.result_path:
+        if row.results:
+            if not all(result.path for result in row.results):
+                raise ConflictError(f"the result of job {row.job_id} is no longer kept; send the study again")
             _deliver_again(transaction, row)
             change_state(transaction, row, JobState.SENDING, reason, event=Event.JOB_RETRIED)
         else:

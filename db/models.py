@@ -18,7 +18,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -74,7 +74,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON, dict[str, list[str]]: JSON}  # noqa: RUF012
 
 
 UID = String(64)
@@ -223,11 +223,10 @@ class JobRow(Base):
     updated_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    result_path: Mapped[str] = mapped_column(String(128), default="")
-    result_sha256: Mapped[str] = mapped_column(String(64), default="")
-    result_sop_instance_uid: Mapped[str] = mapped_column(UID, default="", index=True)
-    result_series_instance_uid: Mapped[str] = mapped_column(UID, default="")
+    wanted: Mapped[dict[str, list[str]] | None]
+    """The kinds of object for each destination; one that is not named gets the SEG object. Older rows name none."""
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    results: Mapped[list["ResultRow"]] = relationship(order_by="ResultRow.place", viewonly=True)
     __table_args__ = (
         # the name that the convention gives is longer than PostgreSQL allows
         UniqueConstraint(
@@ -241,12 +240,35 @@ class JobRow(Base):
     )
 
 
+class ResultRow(Base):
+    """One object of the result set of a job."""
+
+    __tablename__ = "results"
+    result_id: Mapped[str] = mapped_column(IDENTIFIER, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"))
+    place: Mapped[int]
+    """From 1, in the order in which the objects of the job are sent."""
+    kind: Mapped[str] = mapped_column(String(16))
+    part: Mapped[int]
+    item: Mapped[int]
+    path: Mapped[str] = mapped_column(String(128))
+    sha256: Mapped[str] = mapped_column(String(64))
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    series_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (UniqueConstraint("job_id", "place"),)
+
+
 class DeliveryRow(Base):
     """One result object on its way to one destination."""
 
     __tablename__ = "deliveries"
     delivery_id: Mapped[str] = mapped_column(IDENTIFIER, primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"), index=True)
+    result_id: Mapped[str] = mapped_column(ForeignKey("results.result_id"))
+    place: Mapped[int] = mapped_column(default=1)
+    """That of the object: of those that became due together the first goes first."""
     destination: Mapped[str] = mapped_column(String(64))
     lane: Mapped[str] = mapped_column(String(96))
     state: Mapped[str] = mapped_column(String(16))
@@ -263,7 +285,7 @@ class DeliveryRow(Base):
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     __table_args__ = (
-        UniqueConstraint("job_id", "destination"),
+        UniqueConstraint("result_id", "destination"),
         Index(None, "state", "lane"),
         Index(None, "state", "next_try_at"),
     )
@@ -295,5 +317,5 @@ class AuditEvent(Base):
 
 __all__ = [
     "AssociationRow", "AssociationStudy", "AuditEvent", "Base", "ConflictingInstance", "DeliveryRow", "Installation",
-    "Instance", "JobRow", "Process", "Series", "Study",
+    "Instance", "JobRow", "Process", "ResultRow", "Series", "Study",
 ]  # fmt: skip

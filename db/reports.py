@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Select, exists, func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import aliased, selectinload
 
 from db.jobs import as_job
 from db.models import (
@@ -18,6 +18,7 @@ from db.models import (
     Instance,
     JobRow,
     Process,
+    ResultRow,
     Series,
     Study,
 )
@@ -50,9 +51,16 @@ class StudySummary:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySummary:
-    """One destination of one result."""
+    """One object on its way to one destination.
+
+    Attributes:
+        kind: Of the object.
+        sop_instance_uid: Of the object.
+    """
 
     job_id: str
+    kind: str
+    sop_instance_uid: str
     destination: str
     state: str
     attempts: int
@@ -206,6 +214,7 @@ def jobs(
 ) -> list[Job]:
     """Jobs, the latest first."""
     statement = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.job_id).limit(limit)
+    statement = statement.options(selectinload(JobRow.results))
     if study_instance_uid:
         statement = statement.where(JobRow.study_instance_uid == study_instance_uid)
     if states:
@@ -218,22 +227,26 @@ def current_jobs(record: Record, study_instance_uid: str) -> list[Job]:
     """The newest job of each series of a study: its current result set."""
     with record.reading() as session:
         rows = session.scalars(select(JobRow).where(JobRow.study_instance_uid == study_instance_uid)).all()
-    return [as_job(row) for row in _current_jobs(rows)]
+        return [as_job(row) for row in _current_jobs(rows)]
 
 
 def deliveries(record: Record, study_instance_uid: str) -> list[DeliverySummary]:
-    """Where the results of a study went."""
+    """Where the results of a study went: a job's in the order in which its objects are sent."""
     with record.reading() as session:
-        rows = session.scalars(
-            select(DeliveryRow)
+        rows = session.execute(
+            select(DeliveryRow, ResultRow)
+            .join(ResultRow, ResultRow.result_id == DeliveryRow.result_id)
             .join(JobRow, JobRow.job_id == DeliveryRow.job_id)
             .where(JobRow.study_instance_uid == study_instance_uid)
-            .order_by(DeliveryRow.created_at)
+            .order_by(JobRow.created_at, JobRow.job_id, DeliveryRow.place, DeliveryRow.destination)
         ).all()
     return [
-        DeliverySummary(row.job_id, row.destination, row.state, row.attempts, row.answer, row.finished_at)
-        for row in rows
-    ]
+        DeliverySummary(
+            row.job_id, result.kind, result.sop_instance_uid, row.destination, row.state, row.attempts, row.answer,
+            row.finished_at,
+        )
+        for row, result in rows
+    ]  # fmt: skip
 
 
 def audit_rows(record: Record, query: AuditQuery) -> list[AuditRow]:

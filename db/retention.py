@@ -9,9 +9,9 @@ from sqlalchemy import exists, select, update
 from db import audit
 from db.audit import Event
 from db.jobs import change_state
-from db.models import Instance, JobRow, Study
+from db.models import Instance, JobRow, ResultRow, Study
 from db.register import PURGED, RECEIVED
-from db.session import Record
+from db.session import Record, Transaction
 from dicom_core.job import FINISHED, JobState
 from dicom_core.study import StudyState
 
@@ -90,27 +90,42 @@ def remove_purged(record: Record, purged: PurgedStudy, remove: Callable[[str], N
 
 
 def results_to_remove(record: Record, after_days: float, limit: int = 100) -> list[str]:
-    """Forget the kept files of results that ended long ago, and audit it; returns their paths in the results folder."""
+    """Forget the kept files of jobs that ended long ago, and audit it; returns their paths in the results folder.
+
+    A result that never reached all its destinations goes as well: its job becomes PURGED, so that sending the study
+    again is a new try.
+    """
+    never_sent = (JobState.SEND_FAILED, JobState.CANCELLED)
+    ended = (JobState.DONE, JobState.PURGED, JobState.SUPERSEDED, *never_sent)
+    kept = exists().where(ResultRow.job_id == JobRow.job_id, ResultRow.path != "")
     with record.writing() as transaction:
         limit_time = transaction.now - timedelta(days=after_days)
         rows = transaction.session.scalars(
-            select(JobRow)
-            .where(
-                JobRow.state.in_([JobState.DONE, JobState.PURGED, JobState.SUPERSEDED]),
-                JobRow.finished_at < limit_time,
-                JobRow.result_path != "",
-            )
-            .limit(limit)
+            select(JobRow).where(JobRow.state.in_(ended), JobRow.finished_at < limit_time, kept).limit(limit)
         ).all()
         paths = []
         for row in rows:
-            paths.append(row.result_path)
-            row.result_path = ""
+            paths += _forget_results(transaction, row)
+            if row.state in never_sent:
+                change_state(transaction, row, JobState.PURGED, f"its result was not sent for {after_days:g} days")
+        return paths
+
+
+def _forget_results(transaction: Transaction, row: JobRow) -> list[str]:
+    paths = []
+    for result in row.results:
+        if result.path:
+            paths.append(result.path)
+            result.path = ""
             audit.append(
                 transaction,
                 Event.RESULT_REMOVED,
                 study_instance_uid=row.study_instance_uid,
                 job_id=row.job_id,
-                detail={"sop_instance_uid": row.result_sop_instance_uid, "sha256": row.result_sha256},
+                detail={
+                    "kind": result.kind,
+                    "sop_instance_uid": result.sop_instance_uid,
+                    "sha256": result.sha256,
+                },
             )
-        return paths
+    return paths

@@ -229,6 +229,7 @@ def _add(transaction: Transaction, quiet: QuietStudy, request: JobRequest, serie
         segmenter=request.segmenter,
         prompt=request.prompt,
         destinations=list(request.destinations),
+        wanted={name: list(kinds) for name, kinds in request.wanted.items()},
         priority=request.priority,
         queue_key=transaction.now.timestamp() - request.priority * AGEING_SECONDS_PER_POINT,
         input_hash=request.input_hash,

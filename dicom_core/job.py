@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from dicom_core.result import DEFAULT_RESULTS, ResultKind, ResultObject
+
 
 class JobState(StrEnum):
     """The life of one job: one series of one generation of a study, one segmenter."""
@@ -18,13 +20,13 @@ class JobState(StrEnum):
     SENDING = "SENDING"
     """At least one destination has been tried, not all have it."""
     SENT = "SENT"
-    """Every destination has answered that it stored the object."""
+    """Every destination has answered that it stored all objects that it gets."""
     COMMITTED = "COMMITTED"
     """Every destination that was asked has promised to keep it (PS3.4 annex J) or showed it on query."""
     DONE = "DONE"
     """Nothing is left to do."""
     PURGED = "PURGED"
-    """DONE, and the source files have been removed by the retention policy."""
+    """It is over, and the retention policy has removed its source files, or a result that was never sent."""
     SKIPPED = "SKIPPED"
     """No rule wants this series, or a rule says skip; the reason is in words."""
     NO_VESSEL_FOUND = "NO_VESSEL_FOUND"
@@ -51,7 +53,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     _S.NO_VESSEL_FOUND: frozenset({_S.QUEUED, _S.PURGED}),
     _S.SKIPPED: frozenset({_S.QUEUED, _S.PURGED}),
     _S.FAILED: frozenset({_S.QUEUED, _S.PURGED}),
-    _S.SEND_FAILED: frozenset({_S.SENDING, _S.SUPERSEDED}),
+    _S.SEND_FAILED: frozenset({_S.SENDING, _S.SUPERSEDED, _S.PURGED}),
     _S.CANCELLED: frozenset({_S.QUEUED, _S.SENDING, _S.PURGED}),
     _S.SUPERSEDED: frozenset({_S.PURGED}),
     _S.PURGED: frozenset(),
@@ -88,9 +90,11 @@ class JobRequest:
         segmenter: Name of the segmenter.
         prompt: Text for it.
         destinations: Names of destinations in the order of the rule; ``"sender"`` stands for the calling AE.
+        wanted: The kinds of object that each of them gets; one that is not named gets the SEG object.
         priority: Larger runs earlier; 100 is STAT, 0 routine.
         input_hash: Over the series' (SOP Instance UID, content hash) pairs.
-        configuration_hash: Over rule, segmenter, its settings and prompt.
+        configuration_hash: Over rule, segmenter, its settings and prompt; not over ``wanted``, since the content of
+            an object depends on its own kind only.
     """
 
     series_instance_uid: str
@@ -104,6 +108,7 @@ class JobRequest:
     priority: int
     input_hash: str
     configuration_hash: str
+    wanted: Mapping[str, tuple[ResultKind, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,9 @@ class Job:
         fence: Grows with every claim and every cancellation; a worker whose number is old writes nothing any more.
         attempts: Claims so far that were not handed back.
         reason: Why it is in its state, in words, without patient data.
-        result: What the worker reported with the result: frames, voxels, warnings, seconds by stage, versions.
+        wanted: As in ``JobRequest``.
+        results: The objects that were made, in the order in which they are sent.
+        result: What the worker reported with them: frames, voxels, warnings, seconds by stage, versions.
     """
 
     job_id: str
@@ -141,27 +148,36 @@ class Job:
     lease_owner: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    result_path: str = ""
-    result_sha256: str = ""
-    result_sop_instance_uid: str = ""
-    result_series_instance_uid: str = ""
+    wanted: Mapping[str, tuple[ResultKind, ...]] = field(default_factory=dict)
+    results: tuple[ResultObject, ...] = ()
     result: Mapping[str, object] = field(default_factory=dict)
+
+    def results_for(self, destination: str) -> tuple[ResultKind, ...]:
+        """The kinds of object that ``destination`` gets."""
+        return self.wanted.get(destination, DEFAULT_RESULTS)
+
+    @property
+    def kinds(self) -> tuple[ResultKind, ...]:
+        """The kinds of object to make: what any destination gets, and the SEG object, which is the truth of the job."""
+        wanted = {ResultKind.SEG}.union(*(self.results_for(destination) for destination in self.destinations))
+        return tuple(kind for kind in ResultKind if kind in wanted)
+
+    @property
+    def seg(self) -> ResultObject | None:
+        """The SEG object of the first part that has one, None as long as there is no result."""
+        return next((result for result in self.results if result.kind is ResultKind.SEG), None)
 
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """A result object that is durable in the results folder.
+    """A result set that is durable in the results folder.
 
     Attributes:
-        path: Relative to the results folder.
-        sha256: Hex digest over the file.
+        objects: At least the SEG object of one part.
         summary: JSON-ready facts for the record and the operator, without patient data.
     """
 
-    path: str
-    sha256: str
-    sop_instance_uid: str
-    series_instance_uid: str
+    objects: tuple[ResultObject, ...]
     summary: Mapping[str, object]
 
 
@@ -170,6 +186,7 @@ class Delivery:
     """One (result object, destination) as the record knows it.
 
     Attributes:
+        result: The object that it carries.
         calling_ae_title: Of the association that brought the source: where ``"sender"`` goes.
         peer_address: Of the same association.
         answer: What the destination answered last, in words.
@@ -183,10 +200,7 @@ class Delivery:
     attempts: int
     fence: int
     answer: str
-    result_path: str
-    result_sha256: str
-    result_sop_instance_uid: str
-    result_series_instance_uid: str
+    result: ResultObject
     calling_ae_title: str = ""
     peer_address: str = ""
     created_at: datetime | None = None

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 import platformdirs
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -28,6 +29,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from dicom_core.default_rules import DEFAULT_RULES
 from dicom_core.identifiers import is_ae_title
+from dicom_core.result import DEFAULT_RESULTS, ResultKind
 from dicom_core.routing import Rule
 
 ENVIRONMENT_PREFIX = "VESSELQ_"
@@ -55,6 +57,18 @@ AETitle = Annotated[str, StringConstraints(min_length=1, max_length=16)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrAny = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _each_once(value: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
+    if not value:
+        raise ValueError(f"name at least one of {', '.join(ResultKind)}; leave the setting out for {ResultKind.SEG}")
+    repeated = sorted({kind for kind in value if value.count(kind) > 1})
+    if repeated:
+        raise ValueError(f"{', '.join(repeated)} is named more than once")
+    return value
+
+
+Results = Annotated[tuple[ResultKind, ...], AfterValidator(_each_once)]
 
 
 def _is_address(text: str) -> bool:
@@ -114,6 +128,7 @@ class PeerSettings(_Table):
     addresses: tuple[str, ...] = Field((), description="IP addresses or networks it may call from; empty: any.")
     host: str = Field("", description='Where results go when a rule says "sender"; empty: the address it called from.')
     port: Port = Field(104, description="Port of its Storage SCP, for results and C-ECHO.")
+    results: Results = Field(DEFAULT_RESULTS, description='What it gets when a rule says "sender".')
 
     @field_validator("addresses")
     @classmethod
@@ -130,6 +145,7 @@ class _Destination(_Table):
     name: Name = Field(description="Word that rules use.")
     timeout_seconds: Seconds = Field(30, description="Longest wait for an answer.")
     give_up_after_hours: float = Field(72, gt=0, description="Transient failures are tried again for this long.")
+    results: Results = Field(DEFAULT_RESULTS, description="What this destination gets.")
 
 
 class StorageSCUSettings(_Destination):

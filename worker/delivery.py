@@ -43,13 +43,14 @@ def run_next_delivery(services: Services) -> bool:
 
 def _send(services: Services, delivery: Delivery) -> None:
     try:
-        path = services.settings.results_folder / delivery.result_path
-        _require_intact(path, delivery.result_sha256)
+        result = delivery.result
+        path = services.settings.results_folder / result.path
+        _require_intact(path, result.sha256)
         answer = services.destination_of(delivery).send(
             path,
-            sop_instance_uid=delivery.result_sop_instance_uid,
+            sop_instance_uid=result.sop_instance_uid,
             study_instance_uid=delivery.study_instance_uid,
-            series_instance_uid=delivery.result_series_instance_uid,
+            series_instance_uid=result.series_instance_uid,
         )
     except (DeliveryError, ConfigurationError) as error:
         _note_failure(services, delivery, str(error), retryable=error.retryable)
@@ -62,7 +63,7 @@ def _send(services: Services, delivery: Delivery) -> None:
         _note_failure(services, delivery, f"unexpected {type(error).__name__}", retryable=False)
         return
     deliveries.sent(services.record, delivery, answer)
-    log.info("result sent", job_id=delivery.job_id, destination=delivery.destination, answer=answer)
+    log.info("result sent", job_id=delivery.job_id, kind=result.kind, destination=delivery.destination, answer=answer)
 
 
 def _note_failure(services: Services, delivery: Delivery, reason: str, *, retryable: bool) -> None:

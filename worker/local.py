@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,12 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from dicom_core.errors import NotFoundError, VesselqError
+from dicom_core.result import DEFAULT_RESULTS, ResultKind
 from dicom_core.routing import first_match
 from dicom_core.settings import Settings
 from worker.runner import Runner
 from worker.segmenters.interface import Status
-from worker.series_messages import PREVIEW_FILE, SEGMENTATION_FILE, SeriesRequest, SeriesResult
+from worker.series_messages import PREVIEW_FILE, SeriesRequest, SeriesResult
 from worker.services import SOFTWARE_VERSION
 
 _LOCAL_SCOPE = "local"
@@ -32,6 +33,8 @@ class LocalResult:
     Attributes:
         status: ``ok``, ``no vessel found``, ``skipped``, ``failed``, or that the model does not know the image.
         reason: Why, for every status but ``ok``.
+        segmentation_path: The SEG object of the first part that has one.
+        objects: All files by kind of result.
     """
 
     series_instance_uid: str
@@ -40,6 +43,7 @@ class LocalResult:
     status: str
     reason: str = ""
     segmentation_path: Path | None = None
+    objects: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     preview_path: Path | None = None
     frames: int = 0
     frames_with_vessel: int = 0
@@ -60,6 +64,7 @@ def segment_folder(
     *,
     segmenter: str = "",
     prompt: str = "",
+    results: Sequence[ResultKind] = DEFAULT_RESULTS,
     progress: Callable[[str, float], None],
 ) -> list[LocalResult]:
     """Segment every series below a folder.
@@ -67,9 +72,11 @@ def segment_folder(
     Args:
         settings: Rules, models and limits.
         folder: DICOM files, at any depth; other files are passed over. One file is fine too.
-        out: Folder for ``<SeriesInstanceUID of the source>.seg.dcm`` and ``.png``; made if missing.
+        out: Folder for ``<SeriesInstanceUID of the source>.seg.dcm``, ``.overlay.dcm`` and so on, and ``.png``; made if
+            missing.
         segmenter: Used for all series; "" asks the rules.
         prompt: Instead of the rule's.
+        results: The kinds of object to make; the SEG object is always made.
         progress: Called with a stage's name and its finished share.
 
     Returns:
@@ -85,7 +92,7 @@ def segment_folder(
     runner = Runner(settings.worker)
     try:
         return [
-            _segment(settings, runner, uid, series, out, segmenter, prompt, progress)
+            _segment(settings, runner, uid, series, out, segmenter, prompt, results, progress)
             for uid, series in sorted(found.items())
         ]
     finally:
@@ -120,6 +127,7 @@ def _segment(
     out: Path,
     segmenter: str,
     prompt: str,
+    results: Sequence[ResultKind],
     progress: Callable[[str, float], None],
 ) -> LocalResult:
     modality = str(series.header.get("Modality", ""))
@@ -147,6 +155,7 @@ def _segment(
             omit_empty_frames=settings.segmentation.omit_empty_frames,
             viewer_hints=settings.segmentation.viewer_hints,
             send_empty=settings.segmentation.send_empty,
+            results=tuple(results),
             output_folder=Path(work).resolve(),
         )
         try:
@@ -171,9 +180,14 @@ def _collect(result: SeriesResult, work: Path, out: Path, uid: str, modality: st
     if result.status is not Status.OK:
         words = _WORDS[result.status]
         outcome = replace(outcome, status=words, reason=words)
-    if not result.sha256:
+    if not result.objects:
         return outcome
-    segmentation, preview = out / f"{uid}.seg.dcm", out / f"{uid}.png"
-    shutil.move(work / SEGMENTATION_FILE, segmentation)
+    objects: dict[str, tuple[Path, ...]] = {}
+    for made in result.objects:
+        path = out / f"{uid}.{made.path}"
+        shutil.move(work / made.path, path)
+        objects[made.kind.value] = (*objects.get(made.kind.value, ()), path)
+    preview = out / f"{uid}.png"
     shutil.move(work / PREVIEW_FILE, preview)
-    return replace(outcome, segmentation_path=segmentation, preview_path=preview)
+    first = objects[ResultKind.SEG.value][0]
+    return replace(outcome, segmentation_path=first, objects=objects, preview_path=preview)

@@ -1,6 +1,7 @@
 """The story of one job: claim it, have the series segmented, keep the result, hand it over."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from dicom_core.errors import (
     LeaseLostError,
     SourceError,
     SpoolDamagedError,
+    SpoolError,
     UnavailableError,
     UnsupportedSourceError,
     VesselqError,
@@ -20,7 +22,7 @@ from dicom_core.spool import keep_file
 from dicom_core.study import input_hash
 from worker.lease import Lease
 from worker.segmenters.interface import Status
-from worker.series_messages import PREVIEW_FILE, SEGMENTATION_FILE, SeriesRequest, SeriesResult
+from worker.series_messages import PREVIEW_FILE, SeriesRequest, SeriesResult
 from worker.services import SOFTWARE_VERSION, Services
 
 log = get_logger("pipeline")
@@ -107,6 +109,7 @@ def _segment(services: Services, job: Job, lease: Lease, folder: Path) -> Series
             omit_empty_frames=settings.segmentation.omit_empty_frames,
             viewer_hints=settings.segmentation.viewer_hints,
             send_empty=settings.segmentation.send_empty,
+            results=job.kinds,
             output_folder=folder,
         ),
         progress=lambda _stage, _share: None,
@@ -115,25 +118,34 @@ def _segment(services: Services, job: Job, lease: Lease, folder: Path) -> Series
 
 
 def _keep(services: Services, job: Job, result: SeriesResult, folder: Path) -> None:
-    if not result.sha256:
+    if not result.objects:
         jobs.finish_without_result(services.record, job, *_end_without_object(result), result.summary)
         return
-    # with the fence: a worker that comes late must not replace the file that another one has kept
+    # with the fence: a worker that comes late must not replace the files that another one has kept
     name = f"{job.job_id[:2]}/{job.job_id}-{job.fence}"
     final = services.settings.results_folder / name
-    kept_path = f"{name}/{SEGMENTATION_FILE}"
-    keep_file(folder / SEGMENTATION_FILE, final / SEGMENTATION_FILE)
     summary: dict[str, Any] = dict(result.summary)
-    if (folder / PREVIEW_FILE).is_file():
-        keep_file(folder / PREVIEW_FILE, final / PREVIEW_FILE)
-        summary["preview_path"] = f"{name}/{PREVIEW_FILE}"
-    kept = KeptResult(kept_path, result.sha256, result.sop_instance_uid, result.series_instance_uid, summary)
     try:
-        jobs.keep_result(services.record, job, kept)
-    except LeaseLostError:
+        if (folder / PREVIEW_FILE).is_file():
+            keep_file(folder / PREVIEW_FILE, final / PREVIEW_FILE)
+            summary["preview_path"] = f"{name}/{PREVIEW_FILE}"
+        for made in result.objects:
+            keep_file(folder / made.path, final / made.path)
+        # only now do the files count: all objects and their deliveries become known in one transaction, or none
+        objects = tuple(replace(made, path=f"{name}/{made.path}") for made in result.objects)
+        jobs.keep_result(services.record, job, KeptResult(objects, summary))
+    except (LeaseLostError, SpoolError):
         shutil.rmtree(final, ignore_errors=True)
         raise
-    log.info("result kept", job_id=job.job_id, sop_instance_uid=result.sop_instance_uid)
+    _remove_earlier_tries(final, job)
+    log.info("result kept", job_id=job.job_id, objects=[made.sop_instance_uid for made in result.objects])
+
+
+def _remove_earlier_tries(final: Path, job: Job) -> None:
+    """What workers left behind that died between writing their files and making them known."""
+    for folder in final.parent.glob(f"{job.job_id}-*"):
+        if folder != final:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end_without_object(result: SeriesResult) -> tuple[JobState, str]:

@@ -7,14 +7,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dicom_core.result import DEFAULT_RESULTS, ResultKind, ResultObject
 from worker.segmenters.interface import Status
 
 REQUEST_FILE = "request.json"
 """Where the request lies in the output folder."""
-SEGMENTATION_FILE, PREVIEW_FILE = "segmentation.dcm", "preview.png"
-"""Names of what is left in the output folder."""
+PREVIEW_FILE = "preview.png"
+"""Name of the picture in the output folder."""
 StageCallback = Callable[[str, float], None]
 """Called with the stage's name and its finished share, 0 to 1."""
+
+
+def object_file(kind: ResultKind, part: int = 1, item: int = 1) -> str:
+    """Name of an object in the output folder: ``seg.dcm``, ``seg-part2.dcm``, ``overlay-2.dcm``."""
+    return f"{kind.value}{f'-part{part}' if part > 1 else ''}{f'-{item}' if item > 1 else ''}.dcm"
 
 
 class _Message(BaseModel):
@@ -27,8 +33,10 @@ class SeriesRequest(_Message):
     Attributes:
         paths: Files of the series.
         uid_scope: What makes the result's UIDs ours: site key, study, series, generation, configuration.
-        created_at: Written into the object; the same for every try of a job.
-        send_empty: Make an object without vessels too.
+        created_at: Written into the objects; the same for every try of a job.
+        series_number: Of the SEG object of the first part; other objects get numbers after it.
+        results: The kinds of object to make.
+        send_empty: Make objects without vessels too.
         output_folder: Existing folder for the results.
     """
 
@@ -47,6 +55,7 @@ class SeriesRequest(_Message):
     omit_empty_frames: bool = True
     viewer_hints: bool = True
     send_empty: bool = False
+    results: tuple[ResultKind, ...] = DEFAULT_RESULTS
     output_folder: Path
 
 
@@ -54,12 +63,10 @@ class SeriesResult(_Message):
     """What the child reports. ``status`` is that of the segmenter.
 
     Attributes:
-        sha256: Of the SEG file; "" where there is none, and then there is nothing in the output folder at all.
+        objects: The files in the output folder; where there is none there is no preview either.
         summary: JSON-ready facts for the record: frames, voxels, model, seconds by stage, warnings.
     """
 
     status: Status
-    sha256: str = ""
-    sop_instance_uid: str = ""
-    series_instance_uid: str = ""
+    objects: tuple[ResultObject, ...] = ()
     summary: dict[str, Any]

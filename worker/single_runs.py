@@ -3,7 +3,7 @@
 The runs of one study may show other vessels, in other directions, with the table moved; only the result is one object.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,16 +68,13 @@ def joined(parts: Sequence[Segmentation]) -> Segmentation:
     if len({part.classes for part in parts}) > 1:
         raise InvalidSegmentationError("The segmenter gave other classes for one run of the series than for another.")
     statuses = {part.status for part in parts}
-    parameters = {
-        name: [part.parameters.get(name, "-") for part in parts] for part in parts for name in part.parameters
-    }
     return Segmentation(
         status=next(status for status in Status if status in statuses),
         mask=np.concatenate([part.mask for part in parts], axis=1),
         probability=np.concatenate([part.probability for part in parts], axis=1),
         classes=parts[0].classes,
         scores=tuple(score for part in parts for score in part.scores),
-        parameters={name: ", ".join(dict.fromkeys(values)) for name, values in parameters.items()},
+        parameters=joined_parameters([part.parameters for part in parts]),
         answer="\n".join(dict.fromkeys(part.answer for part in parts if part.answer)),
         seconds={
             name: sum(part.seconds.get(name, 0.0) for part in parts)
@@ -85,3 +82,8 @@ def joined(parts: Sequence[Segmentation]) -> Segmentation:
         },
         warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
     )
+
+
+def joined_parameters(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The settings of all parts; where they differ all values are named, ``-`` for a part that has none."""
+    return {name: ", ".join(dict.fromkeys(part.get(name, "-") for part in parts)) for one in parts for name in one}

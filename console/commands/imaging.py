@@ -81,6 +81,9 @@ def segment(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the SEG objects and previews go.")],
     segmenter: Annotated[str, typer.Option(metavar="NAME", help="Instead of the one that the rules choose.")] = "",
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="For segmenters that take one.")] = "",
+    results: Annotated[
+        str, typer.Option(metavar="KIND,...", help="What to make, as in results of a destination; SEG always is.")
+    ] = "seg",
     config: options.Config = None,
     json: options.Json = False,
 ) -> None:
@@ -98,30 +101,32 @@ def segment(
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=json, transient=True) as bar:
         task = bar.add_task("reading", total=1.0)
-        results = segment_folder(
+        found = segment_folder(
             settings,
             folder,
             out,
             segmenter=segmenter,
             prompt=prompt,
+            results=options.result_kinds(results),
             progress=lambda stage, share: bar.update(task, description=stage, completed=share),
         )
     if json:
-        print_json({"series": results})
+        print_json({"series": found})
     else:
         print_table(
             "Series",
-            ("SeriesInstanceUID", "modality", "segmenter", "status", "with vessel", "seconds", "object", "reason"),
+            ("SeriesInstanceUID", "modality", "segmenter", "status", "with vessel", "seconds", "objects", "reason"),
             [
                 (
                     one.series_instance_uid, one.modality, one.segmenter, one.status,
-                    f"{one.frames_with_vessel} of {one.frames}", sum(one.seconds.values()), one.segmentation_path,
+                    f"{one.frames_with_vessel} of {one.frames}", sum(one.seconds.values()),
+                    [path for paths in one.objects.values() for path in paths],
                     "; ".join(part for part in (one.reason, *one.warnings) if part),
                 )
-                for one in results
+                for one in found
             ],
         )  # fmt: skip
-    if any(one.status == "failed" for one in results):
+    if any(one.status == "failed" for one in found):
         raise typer.Exit(1)
 
 

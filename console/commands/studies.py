@@ -1,4 +1,4 @@
-"""``vesselq studies`` and ``vesselq studies close``."""
+"""``vesselq studies``, ``vesselq studies show`` and ``vesselq studies close``."""
 
 from typing import Annotated
 
@@ -11,8 +11,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     group = typer.Typer(rich_markup_mode=None)
     group.callback(invoke_without_command=True)(studies)
+    group.command()(show)
     group.command()(close)
-    app.add_typer(group, name="studies", help="List the studies that were received; close one at once.")
+    app.add_typer(group, name="studies", help="List the studies that were received; show one; close one at once.")
 
 
 def studies(
@@ -61,6 +62,54 @@ def _known_state(state: str) -> None:
     known = [*(item.value for item in StudyState), *(item.value for item in JobState)]
     if state and state.upper() not in known:
         raise typer.BadParameter(f"{state!r} is no state; there are {', '.join(known)}", param_hint="--state")
+
+
+def show(
+    study_instance_uid: Annotated[str, typer.Argument(metavar="UID", callback=options.checked_uid)],
+    config: options.Config = None,
+    data_folder: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Show one study: its jobs, the objects that were made, and what each destination answered."""
+    from console.output import print_json, print_table
+    from db import reports
+
+    with options.open_record(options.settings_of(config, data_folder)) as record:
+        study = reports.study(record, study_instance_uid)
+        jobs = reports.jobs(record, study_instance_uid=study_instance_uid)
+        deliveries = reports.deliveries(record, study_instance_uid)
+    if json:
+        print_json({"study": study, "jobs": jobs, "deliveries": deliveries})
+        return
+    typer.echo(f"study {study_instance_uid}: {study.state}, {study.series} series, {study.instances} instances")
+    print_table(
+        "Jobs",
+        ("job", "gen.", "modality", "state", "segmenter", "changed", "reason"),
+        [
+            (job.job_id[:8], job.generation, job.modality, job.state.value, job.segmenter, job.updated_at, job.reason)
+            for job in jobs
+        ],
+    )
+    print_table(
+        "Results",
+        ("job", "kind", "part", "SOPInstanceUID", "SeriesInstanceUID", "bytes", "file"),
+        [
+            (
+                job.job_id[:8], result.kind.value, result.part, result.sop_instance_uid, result.series_instance_uid,
+                result.size_bytes or None, result.path or "removed",
+            )
+            for job in jobs
+            for result in job.results
+        ],
+    )  # fmt: skip
+    print_table(
+        "Deliveries",
+        ("job", "kind", "SOPInstanceUID", "destination", "state", "tries", "answer"),
+        [
+            (one.job_id[:8], one.kind, one.sop_instance_uid, one.destination, one.state, one.attempts, one.answer)
+            for one in deliveries
+        ],
+    )
 
 
 def close(

@@ -18,6 +18,7 @@ from console.demo.scoring import dice_of
 from console.demo.studies import DemoStudy
 from dicom_core.errors import VesselqError
 from dicom_core.job import Job, JobState
+from dicom_core.result import ResultObject
 from worker.seg_writer.reading import read_masks
 from worker.seg_writer.validation import validate_segmentation
 from worker.source_images.reading import read_series
@@ -62,20 +63,20 @@ def outcome_of(study: DemoStudy, job: Job | None, results_folder: Path, pacs: Re
     if job is None:
         return Outcome(**about, state="RECEIVING", problems=("no job was made for it",))
     about["state"] = job.state.value
-    if job.state is not JobState.DONE or not job.result_path:
+    if job.state is not JobState.DONE or job.seg is None:
         return Outcome(**about, problems=(f"its job is {job.state.value}: {job.reason or 'no reason given'}",))
-    kept = results_folder / job.result_path
+    kept = results_folder / job.seg.path
     preview = job.result.get("preview_path")
     try:
-        where, problems = _proof(study, job, kept, pacs)
+        where, problems = _proof(study, job.seg, kept, pacs)
         dice = dice_of(kept, study)
     except (VesselqError, OSError, InvalidDicomError) as error:
-        return Outcome(**about, sop_instance_uid=job.result_sop_instance_uid, problems=(str(error),))
+        return Outcome(**about, sop_instance_uid=job.seg.sop_instance_uid, problems=(str(error),))
     return Outcome(
         **about,
         dice=dice,
         seconds=_seconds(job),
-        sop_instance_uid=job.result_sop_instance_uid,
+        sop_instance_uid=job.seg.sop_instance_uid,
         where=where,
         preview=results_folder / preview if isinstance(preview, str) else None,
         problems=problems,
@@ -100,13 +101,13 @@ def _seconds(job: Job) -> dict[str, float]:
     return {str(stage): float(value) for stage, value in found.items()} if isinstance(found, Mapping) else {}
 
 
-def _proof(study: DemoStudy, job: Job, kept: Path, pacs: ResultPacs) -> tuple[str, tuple[str, ...]]:
+def _proof(study: DemoStudy, result: ResultObject, kept: Path, pacs: ResultPacs) -> tuple[str, tuple[str, ...]]:
     """Where the object is in the PACS, and everything that is wrong with it."""
     problems = []
     content = kept.read_bytes()
-    if hashlib.sha256(content).hexdigest() != job.result_sha256:
+    if hashlib.sha256(content).hexdigest() != result.sha256:
         problems.append("the kept result is not what was recorded")
-    fetched, where = pacs.fetch(job.result_sop_instance_uid)
+    fetched, where = pacs.fetch(result.sop_instance_uid)
     ours, theirs = dcmread(BytesIO(content)), dcmread(BytesIO(fetched))
     # the File Meta Information is the PACS's own (PS3.10 section 7.1); the data set must be ours to the last bit
     if theirs != ours or theirs.PixelData != ours.PixelData:

@@ -70,13 +70,13 @@ def test_job_becomes_a_kept_result_and_is_delivered(benches: Any, tmp_path: Path
     assert run_next_job(bench.services)
     job = jobs.get(bench.record, job_id)
     assert job.state is JobState.SEG_READY
-    assert (bench.settings.results_folder / job.result_path).is_file()
+    assert (bench.settings.results_folder / job.seg.path).is_file()
     assert (bench.settings.results_folder / str(job.result["preview_path"])).is_file()
     assert run_next_delivery(bench.services)
     job = jobs.get(bench.record, job_id)
     assert job.state is JobState.DONE
     sent = list((tmp_path / "shelf").rglob("*.dcm"))
-    assert [str(pydicom.dcmread(path).SOPInstanceUID) for path in sent] == [job.result_sop_instance_uid]
+    assert [str(pydicom.dcmread(path).SOPInstanceUID) for path in sent] == [job.seg.sop_instance_uid]
     events = [row.event for row in reports.audit_rows(bench.record, reports.AuditQuery(job_id=job_id))]
     assert events == [
         "job-queued", "job-running", "seg-created", "transfer-begun", "job-state", "instances-sent", "job-state",
@@ -190,16 +190,16 @@ def test_late_worker_leaves_the_kept_result_alone(benches: Any, monkeypatch: pyt
         monkeypatch.setattr(pipeline.jobs, "keep_result", keep)
         jobs.fail_attempt(record, job, "fell silent", retryable=True, maximum_attempts=3, retry_after_seconds=0)
         run_next_job(bench.services)  # the other worker
-        others.append(jobs.get(record, job.job_id).result_path)
+        others.append(jobs.get(record, job.job_id).seg.path)
         return keep(record, job, kept)
 
     monkeypatch.setattr(pipeline.jobs, "keep_result", overtaken)
     run_next_job(bench.services)
     job = jobs.get(bench.record, job_id)
     assert job.state is JobState.SEG_READY
-    assert [job.result_path] == others
+    assert [job.seg.path] == others
     folder = bench.settings.results_folder
-    assert [str(path.relative_to(folder)) for path in folder.rglob("segmentation.dcm")] == others
+    assert [str(path.relative_to(folder)) for path in folder.rglob("seg.dcm")] == others
     assert run_next_delivery(bench.services)
     assert jobs.get(bench.record, job_id).state is JobState.DONE
 
@@ -253,7 +253,7 @@ def test_changed_result_file_is_not_sent(benches: Any) -> None:
     bench = benches()
     job_id = bench.queue()
     run_next_job(bench.services)
-    path = bench.settings.results_folder / jobs.get(bench.record, job_id).result_path
+    path = bench.settings.results_folder / jobs.get(bench.record, job_id).seg.path
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -277,7 +277,7 @@ def test_late_instance_makes_a_second_generation(benches: Any) -> None:
     assert (first.state, second.state) == (JobState.SUPERSEDED, JobState.SEG_READY)
     assert second.generation == 2
     assert second.result["frames"] == 4
-    assert first.result_sop_instance_uid != second.result_sop_instance_uid
+    assert first.seg.sop_instance_uid != second.seg.sop_instance_uid
 
 
 def test_stale_work_folders_are_removed(benches: Any) -> None:

@@ -18,6 +18,7 @@ from db import audit, deliveries, jobs, migrate, register, studies
 from db.audit import Event, Outcome
 from db.session import Record
 from dicom_core.job import Job, JobRequest, JobState, KeptResult
+from dicom_core.result import ResultKind, ResultObject
 from dicom_core.study import Association, AssociationOutcome, ReceivedInstance
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -117,9 +118,10 @@ class ConsoleSite:
         results.mkdir(parents=True)
         (results / "preview.png").write_bytes(PNG)
         summary = {"seconds": {"segment": 1.5}, "preview_path": preview_path or f"{name}/preview.png", "warnings": []}
-        jobs.keep_result(
-            self.record, claimed, KeptResult(f"{name}/segmentation.dcm", "d" * 64, "2.25.1", "2.25.2", summary)
+        segmentation = ResultObject(
+            ResultKind.SEG, 1, f"{name}/seg.dcm", "d" * 64, "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2", 1234
         )
+        jobs.keep_result(self.record, claimed, KeptResult((segmentation,), summary))
         delivery = deliveries.claim(self.record, "worker0", 60)
         assert delivery is not None
         deliveries.sent(self.record, delivery, "0x0000 stored")

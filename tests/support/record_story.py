@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select
 
@@ -10,9 +10,11 @@ from db import audit, jobs, processes, register, studies
 from db.models import AuditEvent, JobRow
 from db.session import Record
 from dicom_core.job import Job, JobRequest, JobState, KeptResult
+from dicom_core.result import ResultKind, ResultObject
 from dicom_core.study import Association, AssociationOutcome, QuietStudy, ReceivedInstance, Registration
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 STUDY = "1.2.826.1"
 _numbers = itertools.count()
@@ -73,6 +75,7 @@ def requests(
     priority: int = 0,
     configuration: str = "c",
     skip: str = "",
+    wanted: Mapping[str, tuple[ResultKind, ...]] | None = None,
 ) -> list[JobRequest]:
     """What a dispatcher wants for every series: one job, or to leave it out for the reason ``skip``."""
     return [
@@ -90,6 +93,7 @@ def requests(
                 repr([(one.sop_instance_uid, one.sha256) for one in series.instances]).encode()
             ).hexdigest(),
             configuration_hash=hashlib.sha256(configuration.encode()).hexdigest(),
+            wanted=wanted or {},
         )
         for series in quiet_study.series
     ]
@@ -103,43 +107,79 @@ def complete(
     priority: int = 0,
     configuration: str = "c",
     skip: str = "",
+    wanted: Mapping[str, tuple[ResultKind, ...]] | None = None,
 ) -> list[Job]:
     """Make a quiet study complete."""
     found = quiet(record, study)
-    wanted = requests(found, destinations=destinations, priority=priority, configuration=configuration, skip=skip)
-    return studies.complete(record, found, wanted)
+    made = requests(
+        found, destinations=destinations, priority=priority, configuration=configuration, skip=skip, wanted=wanted
+    )
+    return studies.complete(record, found, made)
 
 
-def queued(record: Record, study: str = STUDY, *, destinations: Sequence[str] = ("pacs",), priority: int = 0) -> Job:
+def queued(
+    record: Record,
+    study: str = STUDY,
+    *,
+    destinations: Sequence[str] = ("pacs",),
+    priority: int = 0,
+    wanted: Mapping[str, tuple[ResultKind, ...]] | None = None,
+) -> Job:
     """A study of one series with two instances arrived and its job waits."""
     receive(record, 1, 2, study=study)
-    (job,) = complete(record, study, destinations=destinations, priority=priority)
+    (job,) = complete(record, study, destinations=destinations, priority=priority, wanted=wanted)
     return job
 
 
-def running(record: Record, study: str = STUDY, *, destinations: Sequence[str] = ("pacs",)) -> Job:
+def running(
+    record: Record,
+    study: str = STUDY,
+    *,
+    destinations: Sequence[str] = ("pacs",),
+    wanted: Mapping[str, tuple[ResultKind, ...]] | None = None,
+) -> Job:
     """The same, claimed by ``worker-1`` for a minute."""
-    job = queued(record, study, destinations=destinations)
+    job = queued(record, study, destinations=destinations, wanted=wanted)
     claimed = jobs.claim(record, "worker-1", 60)
     assert claimed is not None
     assert claimed.job_id == job.job_id
     return claimed
 
 
+def result_object(job: Job, kind: ResultKind = ResultKind.SEG, part: int = 1, item: int = 1) -> ResultObject:
+    """One object that a worker built for ``job``; the same every time."""
+    name = f"{kind}-{part}-{item}"
+    number = int(hashlib.sha256(f"{job.job_id}/{name}".encode()).hexdigest()[:30], 16)
+    return ResultObject(
+        kind=kind,
+        part=part,
+        item=item,
+        path=f"{job.job_id[:2]}/{job.job_id}/{name}.dcm",
+        sha256=hashlib.sha256(f"{job.job_id}/{name}".encode()).hexdigest(),
+        sop_class_uid=SEGMENTATION,
+        sop_instance_uid=f"2.25.{number}",
+        series_instance_uid=f"2.25.{number + 1}",
+        size_bytes=1000,
+    )
+
+
 def kept(job: Job) -> KeptResult:
-    """A result that a worker built for ``job``."""
+    """A result set that a worker built for ``job``: one object of each kind that its destinations get."""
     return KeptResult(
-        path=f"{job.job_id[:2]}/{job.job_id}/segmentation.dcm",
-        sha256=hashlib.sha256(job.job_id.encode()).hexdigest(),
-        sop_instance_uid=f"2.25.{int(job.job_id, 16)}",
-        series_instance_uid=f"2.25.{int(job.job_id, 16) + 1}",
+        objects=tuple(result_object(job, kind) for kind in job.kinds),
         summary={"model": "ridge", "frames_with_vessel": 2, "seconds": {"segment": 0.5}},
     )
 
 
-def ready(record: Record, study: str = STUDY, *, destinations: Sequence[str] = ("pacs",)) -> Job:
+def ready(
+    record: Record,
+    study: str = STUDY,
+    *,
+    destinations: Sequence[str] = ("pacs",),
+    wanted: Mapping[str, tuple[ResultKind, ...]] | None = None,
+) -> Job:
     """A job whose result is kept and waits for its deliveries."""
-    job = running(record, study, destinations=destinations)
+    job = running(record, study, destinations=destinations, wanted=wanted)
     jobs.keep_result(record, job, kept(job))
     return jobs.get(record, job.job_id)
 

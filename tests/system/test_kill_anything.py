@@ -121,8 +121,8 @@ def _one_current_result(site: RunningSite, study: list[Dataset]) -> None:
     assert job.state is JobState.DONE, job.reason
     shelf = Path(site.settings.data_folder).parent / "shelf"
     at_destination = {path.stem: path for path in (shelf / uid).glob("*.dcm")}
-    assert job.result_sop_instance_uid in at_destination
-    seg = pydicom.dcmread(at_destination[job.result_sop_instance_uid])
+    assert job.seg.sop_instance_uid in at_destination
+    seg = pydicom.dcmread(at_destination[job.seg.sop_instance_uid])
     referenced = {
         str(item.ReferencedSOPInstanceUID)
         for series in seg.ReferencedSeriesSequence

@@ -91,9 +91,9 @@ def _segs_in_pacs(hospital: Hospital, study: str) -> list[str]:
 def _check_result(hospital: Hospital, study: str, source: list[Dataset]) -> None:
     (job,) = hospital.vesselq.jobs(study)
     assert job.state is JobState.DONE, job.reason
-    assert _segs_in_pacs(hospital, study) == [job.result_sop_instance_uid]
+    assert _segs_in_pacs(hospital, study) == [job.seg.sop_instance_uid]
     path = hospital.folder / f"{job.job_id}.dcm"
-    path.write_bytes(hospital.pacs.file(job.result_sop_instance_uid))
+    path.write_bytes(hospital.pacs.file(job.seg.sop_instance_uid))
     seg = pydicom.dcmread(path)
     assert seg.SegmentationType == "BINARY"
     assert seg.StudyInstanceUID == study
@@ -167,7 +167,7 @@ def test_own_results_are_never_segmented(hospital: Hospital) -> None:
     _storescu(hospital.vesselq.port, dicom_sources.save(source, hospital.folder / "loop"))
     hospital.vesselq.wait_until_settled(study)
     (job,) = hospital.vesselq.jobs(study)
-    result = hospital.vesselq.settings.results_folder / job.result_path
+    result = hospital.vesselq.settings.results_folder / job.seg.path
     with pytest.raises(subprocess.CalledProcessError):
         _storescu(hospital.vesselq.port, [result])
     assert len(reports.jobs(hospital.vesselq.record, study_instance_uid=study)) == 1

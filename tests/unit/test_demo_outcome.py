@@ -20,6 +20,7 @@ from console.demo.studies import DemoStudy
 from db.audit import Verification
 from dicom_core.errors import NotFoundError
 from dicom_core.job import Job, JobState
+from dicom_core.result import ResultKind, ResultObject
 from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.source_images.reading import read_series
 
@@ -67,6 +68,15 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def kept_object(path: Path) -> ResultObject:
+    """The file as the record knows it."""
+    return ResultObject(
+        kind=ResultKind.SEG, part=1, path="aa/segmentation.dcm", sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4", sop_instance_uid=IDENTITY.sop_instance_uid,
+        series_instance_uid=IDENTITY.series_instance_uid, size_bytes=path.stat().st_size,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def job(study: DemoStudy, results: Path) -> Job:
     """A job that is DONE; its result is the truth itself."""
@@ -79,10 +89,14 @@ def job(study: DemoStudy, results: Path) -> Job:
         job_id="f" * 32, study_instance_uid=study.study_instance_uid, series_instance_uid="1.2", generation=1,
         modality="XA", state=JobState.DONE, reason="", rule="r", segmenter="ridge", prompt="", destinations=("pacs",),
         priority=0, attempts=1, fence=1, input_hash="", configuration_hash="", created_at=NOW, updated_at=NOW,
-        result_path="aa/segmentation.dcm", result_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        result_sop_instance_uid=IDENTITY.sop_instance_uid,
+        results=(kept_object(path),),
         result={"seconds": {"segment": 2.0}, "preview_path": "aa/preview.png"},
     )  # fmt: skip
+
+
+def with_result(job: Job, **changes: Any) -> Job:
+    """The job with another entry for its object."""
+    return dataclasses.replace(job, results=(dataclasses.replace(job.results[0], **changes),))
 
 
 def pacs_of(results: Path) -> FakePacs:
@@ -136,7 +150,7 @@ def test_the_pacs_may_write_its_own_file_meta(study: DemoStudy, job: Job, result
 
 def test_a_kept_file_that_changed(study: DemoStudy, job: Job, results: Path) -> None:
     """The kept file must have the recorded hash."""
-    outcome = outcome_of(study, dataclasses.replace(job, result_sha256="0" * 64), results, pacs_of(results))
+    outcome = outcome_of(study, with_result(job, sha256="0" * 64), results, pacs_of(results))
     assert "the kept result is not what was recorded" in outcome.problems
 
 
@@ -144,7 +158,7 @@ def test_an_invalid_object(study: DemoStudy, job: Job, results: Path) -> None:
     """An object that fails validation does not count, wherever it is."""
     path = results / "aa" / "segmentation.dcm"
     path.write_bytes(changed(path.read_bytes(), PatientID="SOMEBODYELSE"))
-    job = dataclasses.replace(job, result_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    job = with_result(job, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     outcome = outcome_of(study, job, results, pacs_of(results))
     assert len(outcome.problems) == 1
     assert "PatientID differs from the source" in outcome.problems[0]

@@ -31,11 +31,7 @@ def test_a_claim_takes_a_delivery_and_its_job_is_sending(record):
     job = ready(record)
     delivery = _claim(record)
     assert (delivery.job_id, delivery.state, delivery.attempts, delivery.fence) == (job.job_id, "SENDING", 1, 1)
-    assert (delivery.result_path, delivery.calling_ae_title, delivery.peer_address) == (
-        job.result_path,
-        "SENDER",
-        "10.0.0.7",
-    )
+    assert (delivery.result, delivery.calling_ae_title, delivery.peer_address) == (job.seg, "SENDER", "10.0.0.7")
     assert state(record, job) is JobState.SENDING
     assert words(record, job)[-2:] == ["transfer-begun", "job-state"]
     assert deliveries.claim(record, "worker-2", ONE_MINUTE) is None
@@ -51,7 +47,7 @@ def test_sent_everywhere_is_done(record):
     assert state(record, job) is JobState.DONE
     rows = events(record, event="instances-sent")
     assert sorted(row.detail["destination"] for row in rows) == ["archive", "pacs"]
-    assert {(row.detail["sha256"], row.event_id) for row in rows} == {(kept(job).sha256, "110104")}
+    assert {(row.detail["sha256"], row.event_id) for row in rows} == {(job.seg.sha256, "110104")}
     states = [row.detail["to"] for row in events(record, event="job-state")]
     assert states == ["SENDING", "SENT", "DONE"]
     assert_sound(record)

@@ -20,10 +20,11 @@ from record_story import association, instance, kept, listener, requests
 from sqlalchemy import select
 
 from db import audit, deliveries, jobs, processes, register, retention, studies
-from db.models import AuditEvent, DeliveryRow, JobRow, Study
+from db.models import AuditEvent, DeliveryRow, JobRow, ResultRow, Study
 from db.session import Record
 from dicom_core.errors import ConflictError, LeaseLostError
 from dicom_core.job import FINISHED, TRANSITIONS, Delivery, DeliveryState, Job, JobState
+from dicom_core.result import ResultKind
 from dicom_core.study import AssociationOutcome, StudyState
 
 LEASE, GIVE_UP, ATTEMPTS, PAUSE = 60.0, 72.0, 3, 5.0
@@ -95,7 +96,12 @@ class Interleavings(RuleBasedStateMachine):
     def complete(self, skip: int) -> None:
         """Quiet studies become jobs; now and then no rule wants them."""
         for quiet in studies.quiet_studies(self.record, 0):
-            wanted = requests(quiet, destinations=("pacs", "archive"), skip="no rule" if skip == 0 else "")
+            wanted = requests(
+                quiet,
+                destinations=("pacs", "archive"),
+                skip="no rule" if skip == 0 else "",
+                wanted={"archive": (ResultKind.SEG, ResultKind.REPORT)},
+            )
             for job in studies.complete(self.record, quiet, wanted):
                 self._replaced(job)
 
@@ -341,10 +347,12 @@ class Interleavings(RuleBasedStateMachine):
         """Nothing is under way for a finished job, something is for a job that is ready or being sent; lanes hold."""
         with self.record.reading() as session:
             pairs = session.execute(select(DeliveryRow, JobRow).join(JobRow, JobRow.job_id == DeliveryRow.job_id)).all()
+            results = session.scalars(select(ResultRow)).all()
         lanes = [row.lane for row, _ in pairs if row.state == DeliveryState.SENDING]
         assert len(lanes) == len(set(lanes))
+        for result in results:
+            assert self.built.setdefault(result.sop_instance_uid, result.sha256) == result.sha256
         for row, job in pairs:
-            assert self.built.setdefault(job.result_sop_instance_uid, job.result_sha256) == job.result_sha256
             assert row.state not in UNDER_WAY or job.state in (JobState.SEG_READY, JobState.SENDING)
         for job in {job.job_id: job for _, job in pairs}.values():
             states = {row.state for row, other in pairs if other.job_id == job.job_id}

@@ -125,14 +125,15 @@ def test_a_kept_result_makes_one_delivery_a_destination(record):
     job = running(record, destinations=("pacs", "archive", "pacs", "sender"))
     made = jobs.keep_result(record, job, kept(job))
     after = jobs.get(record, job.job_id)
-    assert (after.state, after.result_sha256, after.lease_owner) == (JobState.SEG_READY, kept(job).sha256, "")
+    assert (after.state, after.results, after.lease_owner) == (JobState.SEG_READY, kept(job).objects, "")
     found = deliveries.of_job(record, job.job_id)
     assert sorted(one.destination for one in found) == ["archive", "pacs", "sender"]
     assert {one.delivery_id for one in found} == set(made)
     assert {one.state for one in found} == {DeliveryState.WAITING}
     (row,) = events(record, event="seg-created")
     assert row.event_id == "110103"
-    assert row.detail["sop_instance_uid"] == kept(job).sop_instance_uid
+    (made_object,) = row.detail["objects"]
+    assert made_object["sop_instance_uid"] == after.seg.sop_instance_uid
     assert row.detail["model"] == "ridge"
 
 
@@ -313,10 +314,10 @@ def test_retrying_a_cancelled_job_sends_the_kept_result(record, sent_one):
     jobs.cancel(record, job.job_id, "stop")
     assert deliveries.claim(record, "w", ONE_MINUTE) is None
     after = jobs.retry(record, job.job_id, "go on")
-    assert (after.state, after.result_sha256) == (JobState.SENDING, job.result_sha256)
+    assert (after.state, after.results) == (JobState.SENDING, job.results)
     assert jobs.claim(record, "w", ONE_MINUTE) is None
     while (delivery := deliveries.claim(record, "w", ONE_MINUTE)) is not None:
-        assert delivery.result_sha256 == job.result_sha256
+        assert delivery.result == job.seg
         deliveries.sent(record, delivery, "0x0000")
     assert state(record, job) is JobState.DONE
     assert {one.state for one in deliveries.of_job(record, job.job_id)} == {DeliveryState.SENT}

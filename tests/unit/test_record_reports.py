@@ -6,8 +6,9 @@ import pytest
 from record_story import STUDY, assert_sound, complete, events, queued, ready, receive, set_state, state, words
 
 from db import deliveries, jobs, register, reports, retention
+from db.models import JobRow
 from db.reports import AuditQuery
-from dicom_core.errors import NotFoundError
+from dicom_core.errors import ConflictError, NotFoundError
 from dicom_core.job import JobState
 
 DAY = 86400
@@ -180,15 +181,35 @@ def test_old_results_are_forgotten_once_and_audited(record, clock):
     clock.advance(31 * DAY)
     retention.purge_sources(record, 30)
     clock.advance(timedelta(days=335).total_seconds())
-    assert retention.results_to_remove(record, 365) == [job.result_path]
+    assert retention.results_to_remove(record, 365) == [job.seg.path]
     assert retention.results_to_remove(record, 365) == []
     (row,) = events(record, event="result-removed")
-    assert (row.job_id, row.detail["sha256"]) == (job.job_id, job.result_sha256)
+    assert (row.job_id, row.detail["sha256"]) == (job.job_id, job.seg.sha256)
 
 
-def test_results_that_an_operator_may_still_send_stay(record, clock):
-    """SEND_FAILED keeps its object for as long as it takes."""
+@pytest.mark.parametrize("end", [JobState.SEND_FAILED, JobState.CANCELLED])
+def test_results_that_nobody_sent_go_too_and_the_study_can_come_again(record, clock, end):
+    """An operator has the whole time to send them; then the job is PURGED and the same study is a new try."""
     job = ready(record)
-    set_state(record, job, state=JobState.SEND_FAILED, finished_at=record.now())
-    clock.advance(400 * DAY)
+    set_state(record, job, state=end, finished_at=record.now())
+    clock.advance(364 * DAY)
     assert retention.results_to_remove(record, 365) == []
+    clock.advance(2 * DAY)
+    assert retention.results_to_remove(record, 365) == [job.seg.path]
+    after = jobs.get(record, job.job_id)
+    assert (after.state, after.reason) == (JobState.PURGED, "its result was not sent for 365 days")
+    assert after.results[0].sop_instance_uid == job.seg.sop_instance_uid
+    receive(record, 1, 2, 3)
+    (again,) = complete(record)
+    assert (again.state, again.generation) == (JobState.QUEUED, 2)
+
+
+def test_a_removed_result_is_never_built_again(record):
+    """A cancelled job whose files are gone cannot be tried again: other bytes could come under the same UID."""
+    job = ready(record)
+    with record.writing() as transaction:
+        transaction.session.get_one(JobRow, job.job_id).results[0].path = ""
+    jobs.cancel(record, job.job_id, "stop")
+    with pytest.raises(ConflictError, match="send the study again"):
+        jobs.retry(record, job.job_id, "go on")
+    assert state(record, job) is JobState.CANCELLED

@@ -13,11 +13,12 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from dicom_core.errors import InvalidSegmentationError, SourceTooLargeError
+from dicom_core.result import ResultKind
 from worker.image_stack import Arrangement, ImageStack
 from worker.seg_writer.reading import read_masks
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, Segmenter, Status
 from worker.segmenters.ridge import RidgeSegmenter
-from worker.series_messages import PREVIEW_FILE, SEGMENTATION_FILE, SeriesRequest, SeriesResult
+from worker.series_messages import PREVIEW_FILE, SeriesRequest, SeriesResult, object_file
 from worker.series_work import work_on_series
 
 Masks = dict[tuple[int, str, int], np.ndarray]
@@ -46,7 +47,7 @@ def work(
 
 
 def masks_in(folder: Path) -> Masks:
-    return read_masks(dcmread(folder / "out" / SEGMENTATION_FILE))
+    return read_masks(dcmread(folder / "out" / object_file(ResultKind.SEG)))
 
 
 class Listing:
@@ -149,7 +150,7 @@ def test_empty_result_is_an_object_on_request(build: Callable[[], list[Dataset]]
     segmenter = FaultySegmenter(mode="empty")
     result, _ = work(datasets, tmp_path, segmenter, send_empty=True)
     assert result.status is Status.NO_MASK
-    assert len(result.sha256) == 64
+    assert [len(made.sha256) for made in result.objects] == [64]
     masks = masks_in(tmp_path)
     frames = sum(int(dataset.get("NumberOfFrames") or 1) for dataset in datasets)
     assert len(masks) == result.summary["frames"] == frames
@@ -163,7 +164,7 @@ def test_empty_result_is_an_object_on_request(build: Callable[[], list[Dataset]]
 def test_empty_result_is_no_object_by_default(tmp_path: Path) -> None:
     """Nothing lies in the output folder, and no UIDs are told."""
     result, _ = work(dicom_sources.xa_runs((2, 1), 16, 24), tmp_path, FaultySegmenter(mode="empty"))
-    assert (result.status, result.sha256, result.sop_instance_uid) == (Status.NO_MASK, "", "")
+    assert (result.status, result.objects) == (Status.NO_MASK, ())
     assert list((tmp_path / "out").iterdir()) == []
     assert result.summary["warnings"] == []
 
@@ -184,7 +185,7 @@ class Stranger:
 def test_unknown_kind_of_image_is_never_an_object(tmp_path: Path) -> None:
     """The words "no vessel here" must not be said of an image that the model does not know."""
     result, _ = work(dicom_sources.xa_still(16, 24), tmp_path, Stranger(), send_empty=True)
-    assert (result.status, result.sha256) == (Status.OUT_OF_DOMAIN, "")
+    assert (result.status, result.objects) == (Status.OUT_OF_DOMAIN, ())
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -160,7 +160,7 @@ def test_api_study_with_jobs_and_deliveries(site: ConsoleSite, client: TestClien
     found = client.get("/api/v1/studies/1.2.3").json()
     assert found["study"]["state"] == "COMPLETE"
     assert [one["job_id"] for one in found["jobs"]] == [job.job_id]
-    assert found["jobs"][0]["result_sop_instance_uid"] == "2.25.1"
+    assert found["jobs"][0]["results"][0]["sop_instance_uid"] == "2.25.1"
     assert [(one["destination"], one["state"]) for one in found["deliveries"]] == [("pacs", "SENT")]
 
 

@@ -1,0 +1,46 @@
+"""The UIDs and names of every object in a result set: derived, so that another try of the job gives the same."""
+
+from dicom_core.identifiers import derived_uid
+from dicom_core.result import ResultKind
+from worker.seg_writer.identity import SegmentationIdentity
+from worker.segmenters.interface import SegmenterInfo
+from worker.series_messages import SeriesRequest
+
+_KINDS_APART, _PARTS_APART = 100, 1000
+"""In SeriesNumber: what belongs together stands together in the list of a viewer."""
+
+
+def identity_of(
+    request: SeriesRequest, info: SegmenterInfo, kind: ResultKind = ResultKind.SEG, part: int = 1, item: int = 1
+) -> SegmentationIdentity:
+    """Who an object is: the same request and model give the same, another model gives others.
+
+    What else is in the result set plays no part, so that an object stays itself when a destination wants more. All
+    objects of a part share the seed of the UIDs inside them: a vessel has one tracking UID in SEG and report.
+
+    Args:
+        request: What the child was asked for.
+        info: Of the segmenter.
+        kind: Each kind is a series of its own.
+        part: Each part too.
+        item: Number of the object in that series.
+    """
+    scope = (*request.uid_scope, info.name, info.version, info.weights_sha256, request.prompt)
+    of_part = () if part == 1 else ("part", part)
+    of_kind = (*of_part, *(() if kind is ResultKind.SEG else ("kind", kind.value)))
+    of_item = (*of_kind, *(() if item == 1 else ("item", item)))
+    return SegmentationIdentity(
+        series_instance_uid=derived_uid(*scope, "series", *of_kind),
+        sop_instance_uid=derived_uid(*scope, "sop", *of_item),
+        created_at=request.created_at,
+        generation=request.generation,
+        series_number=request.series_number + _KINDS_APART * list(ResultKind).index(kind) + _PARTS_APART * (part - 1),
+        device_uid=derived_uid("device", info.name, info.version, info.weights_sha256),
+        model_name=info.name,
+        model_version=info.version,
+        weights_sha256=info.weights_sha256,
+        parameters={name: str(value) for name, value in sorted(request.segmenter_settings.items())},
+        prompt=request.prompt,
+        software_version=request.software_version,
+        uid_seed=derived_uid(*scope, "seed", *of_part),
+    )
