@@ -51,7 +51,8 @@ def _eye(rng: np.random.Generator, size: int) -> Eye:
     if chance(rng, 0.08):
         disc = rng.uniform(-0.1, 1.1, 2) * size
     calibre = disc_radius * rng.uniform(0.075, 0.145)
-    return Eye(disc, disc + distance * towards, disc_radius, max(calibre, 1.4 * size / 512), towards)
+    places = (place.astype(np.float32) for place in (disc, disc + distance * towards))
+    return Eye(*places, float(disc_radius), float(max(calibre, 1.4 * size / 512)), towards.astype(np.float32))
 
 
 def _vessels(eye: Eye, radius: float, rng: np.random.Generator, size: int) -> Pieces:
@@ -64,7 +65,7 @@ def _vessels(eye: Eye, radius: float, rng: np.random.Generator, size: int) -> Pi
         side_angle=(rng.uniform(0.3, 0.7), rng.uniform(0.9, 1.4)),
         length=(rng.uniform(30, 60), rng.uniform(90, 200)),
         taper=rng.uniform(0.0002, 0.0013) / fine,
-        wander=rng.uniform(0.015, 0.07),
+        wander=rng.uniform(0.02, 0.09),
         persistence=rng.uniform(0.7, 0.95),
         corkscrew=rng.uniform(0, 0.7) * chance(rng, 0.25),
         crossing=rng.uniform(0.0, 0.35),
@@ -89,7 +90,7 @@ def _vessels(eye: Eye, radius: float, rng: np.random.Generator, size: int) -> Pi
 
 def _arcades(eye: Eye, rng: np.random.Generator) -> Steering:
     """Away from the disc, bent to the temporal side, around the fovea."""
-    bend, strength = rng.uniform(0.4, 1.4), rng.uniform(0.02, 0.08)
+    bend, strength = rng.uniform(0.4, 1.4), rng.uniform(0.015, 0.06)
 
     def steering(points: Floats, radii: Floats) -> tuple[Floats, Floats]:
         from_disc = (points - eye.disc) / eye.disc_radius
@@ -100,7 +101,7 @@ def _arcades(eye: Eye, rng: np.random.Generator) -> Steering:
         thick = np.clip(radii / (0.5 * eye.thickest), 0, 1)[:, np.newaxis]
         wanted = from_disc / reach + bend * side * np.clip(reach / 4, 0, 1) * eye.temporal
         wanted = wanted + (3.0 * thick - 1.2) * np.exp(-((near / 3.5) ** 2)) * from_fovea / near
-        pull = strength * np.clip(reach[:, 0] / 2, 0, 1)
+        pull = strength * np.clip(reach[:, 0] / 2, 0, 1) * (0.3 + 0.7 * thick[:, 0])
         return np.arctan2(wanted[:, 0], wanted[:, 1]).astype(np.float32), pull.astype(np.float32)
 
     return steering
@@ -108,8 +109,8 @@ def _arcades(eye: Eye, rng: np.random.Generator) -> Steering:
 
 def _with_blood(picture: Plane, drawn: tuple[Strokes, Strokes], eye: Eye, rng: np.random.Generator) -> Plane:
     """The retina behind its vessels: arteries lighter, with a bright reflex along their middle."""
-    dark = np.float32(np.exp(rng.uniform(np.log(0.18), np.log(0.75))))
-    bend = np.float32(rng.uniform(0.4, 0.85))
+    dark = np.float32(np.exp(rng.uniform(np.log(0.38), np.log(1.0))))
+    bend = np.float32(rng.uniform(0.35, 0.75))
     tint = rng.uniform(0.6, 1.4, 3).astype(np.float32)
     reflex, wide = rng.uniform(0, 0.65), rng.uniform(0.55, 0.85)
     lightness = rng.uniform(0.5, 1.0)
@@ -166,11 +167,11 @@ _GREY_STYLES = (
 def _photographed(picture: Plane, aperture: Plane, size: int, rng: np.random.Generator) -> Plane:
     """What lens, sensor and display make of it."""
     scale = size / 512
-    picture = softened(picture, rng.uniform(0.2, 1.1) * scale if chance(rng, 0.85) else rng.uniform(1, 2.2) * scale)
+    picture = softened(picture, rng.uniform(0.2, 1.1) * scale if chance(rng, 0.85) else rng.uniform(1, 1.9) * scale)
     if chance(rng, 0.08):
         picture = motion_blurred(picture, rng.uniform(1, 5) * scale, rng.uniform(0, np.pi))
     if chance(rng, 0.25):
-        haze = rng.uniform(0.1, 0.55) * (1 + 0.3 * blobs(size, 2, rng))[..., np.newaxis]
+        haze = rng.uniform(0.1, 0.45) * (1 + 0.3 * blobs(size, 2, rng))[..., np.newaxis]
         picture = picture * (1 - haze) + haze * rng.uniform(60, 170, 3).astype(np.float32)
     if chance(rng, 0.2):
         rim = softened(1 - aperture, rng.uniform(10, 45) * scale)[..., np.newaxis]

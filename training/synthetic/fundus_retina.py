@@ -38,18 +38,18 @@ class Eye:
         temporal: Unit vector (row, column) from the disc to the fovea.
     """
 
-    disc: NDArray[np.float64]
-    fovea: NDArray[np.float64]
+    disc: NDArray[np.float32]
+    fovea: NDArray[np.float32]
     disc_radius: float
     thickest: float
-    temporal: NDArray[np.float64]
+    temporal: NDArray[np.float32]
 
 
 def retina(eye: Eye, size: int, rng: np.random.Generator) -> Plane:
     """The background in colour, ``(size, size, 3)``, 0 to 255."""
     row, column = grid(size)
     colour = np.array(_PALETTES[int(rng.integers(len(_PALETTES)))]) * rng.uniform(0.75, 1.25, 3)
-    middle, spread = rng.normal(0.5, 0.12, 2), rng.uniform(0.35, 1.0)
+    middle, spread = rng.normal(0.5, 0.12, 2).tolist(), rng.uniform(0.35, 1.0)
     light = np.exp(-((row - middle[0]) ** 2 + (column - middle[1]) ** 2) / (2 * spread**2))
     light = light * (1 + rng.uniform(0, 0.15) * blobs(size, 2, rng)) * rng.uniform(0.7, 1.15)
     mottle = rng.uniform(0.005, 0.05) * clouds(size, rng.uniform(3, 12), rng, 5, 0.7) + _choroid(eye, size, rng)
@@ -70,34 +70,34 @@ def _choroid(eye: Eye, size: int, rng: np.random.Generator) -> Plane:
     if chance(rng, 0.4):
         noise = blobs(size, rng.uniform(8, 25), rng, rng.uniform(0.5, 2.5))
         web = np.exp(-((noise / rng.uniform(0.2, 0.5)) ** 2)) - 0.4
-        return np.asarray(rng.choice([-1, 1]) * rng.uniform(0.03, 0.14) * web, np.float32)
+        return np.asarray(float(rng.choice([-1, 1])) * rng.uniform(0.03, 0.14) * web, np.float32)
     habit = Habit(minimum_radius=0.8 * eye.thickest, interval=(3, 8), wander=0.06, step=0.016 * size, limit=90)
     starts = rng.uniform(-0.05, 1.05, (14, 2)) * size
     towards = rng.uniform(0.2, 0.8, 2) * size - starts
     headings = np.arctan2(towards[:, 0], towards[:, 1]) + rng.normal(0, 0.5, len(starts))
     tree = grow(starts, headings, rng.uniform(0.9, 2.2, len(starts)) * eye.thickest, habit, rng, size)
     web = softened(draw(tree, size).coverage, eye.thickest * rng.uniform(0.6, 1.3))
-    return np.asarray(rng.choice([-0.6, 1]) * rng.uniform(0.05, 0.22) * web, np.float32)
+    return np.asarray(float(rng.choice([-0.6, 1])) * rng.uniform(0.05, 0.22) * web, np.float32)
 
 
 def _with_disc(picture: Plane, eye: Eye, rng: np.random.Generator) -> Plane:
     """The picture with the optic disc, its cup and, in some, atrophy or a pigmented crescent around it."""
     size = len(picture)
     row, column = (axis * size for axis in grid(size))
-    tilt = rng.uniform(0.85, 1.2)
+    tilt = float(rng.uniform(0.85, 1.2))
     down, across = (row - eye.disc[0]) * tilt, (column - eye.disc[1]) / tilt
     away = np.hypot(down, across) / eye.disc_radius + 0.04 * blobs(size, 12, rng)
     rim = step(1 - away, rng.uniform(0.05, 0.4))
-    offset = rng.normal(0, 0.15, 2) * eye.disc_radius
+    offset = (rng.normal(0, 0.15, 2) * eye.disc_radius).tolist()
     cup = step(rng.uniform(0.2, 0.7) - np.hypot(down - offset[0], across - offset[1]) / eye.disc_radius, 0.25)
     light = rng.uniform(0.5, 1.0) * step(1 - 0.4 * away, 2.0)
-    shown = np.array((250, 175, 95)) * rng.uniform(0.75, 1.1, 3)
-    bright = np.array((255, 225, 160)) * rng.uniform(0.85, 1.1, 3)
+    shown = np.array((250, 175, 95), np.float32) * rng.uniform(0.75, 1.1, 3).astype(np.float32)
+    bright = np.array((255, 225, 160), np.float32) * rng.uniform(0.85, 1.1, 3).astype(np.float32)
     inner = (shown + (bright - shown) * cup[..., np.newaxis]) * light[..., np.newaxis]
     inner = np.maximum(inner, picture * rng.uniform(0.95, 1.3))
     if chance(rng, 0.3):
-        ring = step(rng.uniform(1.15, 1.6) - away - 0.3 * across / eye.disc_radius * rng.choice([-1, 1]), 0.2)
-        picture = picture * (1 + rng.choice([-0.35, 0.3, 0.5]) * (ring * (1 - rim))[..., np.newaxis])
+        ring = step(rng.uniform(1.15, 1.6) - away - 0.3 * across / eye.disc_radius * float(rng.choice([-1, 1])), 0.2)
+        picture = picture * (1 + float(rng.choice([-0.35, 0.3, 0.5])) * (ring * (1 - rim))[..., np.newaxis])
     share = (rim * rng.uniform(0.6, 1.0))[..., np.newaxis]
     return np.asarray(picture * (1 - share) + inner * share, np.float32)
 

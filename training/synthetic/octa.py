@@ -54,13 +54,13 @@ def oct_projection(rng: np.random.Generator, size: int) -> SyntheticPicture:
     return _scanned(picture.astype(np.float32), strokes, tree, scale, "oct", rng)
 
 
-def _fovea(rng: np.random.Generator, size: int) -> tuple[NDArray[np.float64], float]:
+def _fovea(rng: np.random.Generator, size: int) -> tuple[NDArray[np.float32], float]:
     """Middle and radius of the zone without vessels, in pixels; in some pictures it lies outside."""
     spread = 0.05 if chance(rng, 0.75) else 0.6
-    return (0.5 + rng.normal(0, spread, 2)) * size, float(rng.uniform(0.02, 0.15) * size)
+    return ((0.5 + rng.normal(0, spread, 2)) * size).astype(np.float32), float(rng.uniform(0.02, 0.15) * size)
 
 
-def _tree(rng: np.random.Generator, size: int, scale: float, fovea: NDArray[np.float64], zone: float) -> Pieces:
+def _tree(rng: np.random.Generator, size: int, scale: float, fovea: NDArray[np.float32], zone: float) -> Pieces:
     """Trunks that pass the fovea above and below and send their branches towards it."""
     thick = rng.uniform(2.0, 5.5) * scale
     habit = Habit(
@@ -106,7 +106,7 @@ def _roots(count: int, turn: float, rng: np.random.Generator, size: int) -> tupl
 
 
 def _inward(
-    rng: np.random.Generator, fovea: NDArray[np.float64], thick: float, along: float, zone: float
+    rng: np.random.Generator, fovea: NDArray[np.float32], thick: float, along: float, zone: float
 ) -> Steering:
     """Thin vessels are drawn to the fovea, thick ones pass along."""
     pull, straight = rng.uniform(0.03, 0.12), rng.uniform(0.02, 0.07)
@@ -121,7 +121,7 @@ def _inward(
     return steering
 
 
-def _bed(size: int, scale: float, fovea: NDArray[np.float64], zone: float, rng: np.random.Generator) -> Plane:
+def _bed(size: int, scale: float, fovea: NDArray[np.float32], zone: float, rng: np.random.Generator) -> Plane:
     """The capillary bed, 0 to about 1: meshes where they can be told apart, grain where not, nothing in the fovea."""
     bed = np.zeros((size, size), np.float32)
     mesh = rng.uniform(0, 1) ** 1.5

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from training.synthetic.fundus import fundus_photograph
+from training.synthetic.negatives import negative
 from training.synthetic.octa import oct_angiogram, oct_projection
 from training.synthetic.picture import KINDS, Kind, SyntheticPicture
 from training.synthetic.xray import xray_angiogram
@@ -18,7 +19,7 @@ _MAKERS: dict[Kind, Callable[[np.random.Generator, int], SyntheticPicture]] = {
 
 
 def sample(kind: Kind, seed: int, size: int = 512) -> SyntheticPicture:
-    """Generate one picture.
+    """Generate one picture of vessels.
 
     Args:
         kind: What it shows.
@@ -27,3 +28,15 @@ def sample(kind: Kind, seed: int, size: int = 512) -> SyntheticPicture:
     """
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     return _MAKERS[kind](rng, size)
+
+
+def sample_negative(seed: int, size: int = 512) -> SyntheticPicture:
+    """Generate one picture that is none of the known kinds; its masks are empty.
+
+    Args:
+        seed: Not negative; the same seed and size give the same bytes.
+        size: Rows and columns, at least 64.
+    """
+    rng = np.random.default_rng([seed, len(KINDS)])
+    nothing = np.zeros((size, size), bool)
+    return SyntheticPicture(negative(rng, size), nothing, nothing, nothing, ~nothing, "negative")

@@ -1,5 +1,6 @@
 """Vessels on the pixel grid: every point of a centre line stamps a ball, all balls of a size at once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,21 +62,14 @@ def draw(pieces: Pieces, size: int, filling: NDArray[np.floating] | None = None)
     nearest = np.rint(points).astype(np.int64) + margin
     base = nearest[:, 0] * side + nearest[:, 1]
     fraction = (points + margin - nearest).astype(np.float32)
-    half_sides = np.ceil(radii + _FRINGE).astype(np.int64)
-    for half_side in np.unique(half_sides).tolist():
-        these = np.flatnonzero(half_sides == half_side)
-        rows, columns = (axis.ravel() for axis in np.mgrid[-half_side : half_side + 1, -half_side : half_side + 1])
-        near = rows**2 + columns**2 <= (half_side + 0.8) ** 2
-        rows, columns = rows[near].astype(np.float32), columns[near].astype(np.float32)
-        places = (base[these, np.newaxis] + (rows * side + columns).astype(np.int64)).ravel()
-        squared = (rows - fraction[these, :1]) ** 2 + (columns - fraction[these, 1:]) ** 2
+    for these, places, squared in _balls(base, fraction, radii, side):
         radius = radii[these, np.newaxis]
         away = np.sqrt(squared)
-        np.maximum.at(depth, places, (radius - away).ravel())
-        np.maximum.at(centrality, places, (1 - away / radius).ravel())
+        np.maximum.at(depth, places.ravel(), (radius - away).ravel())
+        np.maximum.at(centrality, places.ravel(), (1 - away / radius).ravel())
         # Half a pixel more than the lumen keeps the finest vessels from falling between the pixels.
         lens = np.sqrt(np.clip((radius + 0.35) ** 2 - squared, 0, None)) * (2 * weights[these, np.newaxis])
-        np.maximum.at(chord, (places.reshape(len(these), -1) + layer[these, np.newaxis]).ravel(), lens.ravel())
+        np.maximum.at(chord, (places + layer[these, np.newaxis]).ravel(), lens.ravel())
     line = np.zeros((side, side), bool)
     line.ravel()[base] = True
     inner = (slice(margin, margin + size), slice(margin, margin + size))
@@ -87,6 +81,21 @@ def draw(pieces: Pieces, size: int, filling: NDArray[np.floating] | None = None)
 def lumen(pieces: Pieces, size: int) -> Bits:
     """The pixels that lie at least half in a vessel."""
     return draw(pieces, size).lumen if len(pieces) else np.zeros((size, size), bool)
+
+
+def _balls(
+    base: NDArray[np.int64], fraction: NDArray[np.float32], radii: NDArray[np.float32], side: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+    """For all points of like radius: their numbers, the pixels around each and the squared distances to them."""
+    half_sides = np.ceil(radii + _FRINGE).astype(np.int64)
+    for half_side in np.unique(half_sides).tolist():
+        these = np.flatnonzero(half_sides == half_side)
+        rows, columns = (axis.ravel() for axis in np.mgrid[-half_side : half_side + 1, -half_side : half_side + 1])
+        near = rows**2 + columns**2 <= (half_side + 0.8) ** 2
+        rows, columns = rows[near], columns[near]
+        places = base[these, np.newaxis] + (rows * side + columns)
+        down, across = rows.astype(np.float32) - fraction[these, :1], columns.astype(np.float32) - fraction[these, 1:]
+        yield these, places, down**2 + across**2
 
 
 def _points(pieces: Pieces, size: int, margin: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:

@@ -1,5 +1,7 @@
 """What X-rays meet besides contrast medium: attenuation of soft tissue, lung, heart, diaphragm, spine and ribs."""
 
+import math
+
 import numpy as np
 
 from training.synthetic.fields import Grid, blobs, chance, clouds, grid, softened, step
@@ -23,19 +25,19 @@ def chest(size: int, scale: float, rng: np.random.Generator) -> Plane:
 
 def _tilted(place: Grid, rng: np.random.Generator) -> Grid:
     """Coordinates turned and mirrored, so that nothing always lies at the same place."""
-    angle = rng.normal(0, 0.25) + (rng.integers(4) * np.pi / 2 if chance(rng, 0.15) else 0)
-    row, column = place[0] - 0.5, (place[1] - 0.5) * rng.choice([-1, 1])
+    angle = float(rng.normal(0, 0.25)) + (int(rng.integers(4)) * np.pi / 2 if chance(rng, 0.15) else 0)
+    row, column = place[0] - 0.5, (place[1] - 0.5) * float(rng.choice([-1, 1]))
     zoom = rng.uniform(0.7, 1.3)
     return (
-        ((row * np.cos(angle) + column * np.sin(angle)) * zoom + 0.5).astype(np.float32),
-        ((column * np.cos(angle) - row * np.sin(angle)) * zoom + 0.5).astype(np.float32),
+        (row * math.cos(angle) + column * math.sin(angle)) * zoom + np.float32(0.5),
+        (column * math.cos(angle) - row * math.sin(angle)) * zoom + np.float32(0.5),
     )
 
 
 def _heart(place: Grid, size: int, rng: np.random.Generator) -> Plane:
     """A dense rounded shadow."""
     row, column = place
-    centre, half = rng.uniform(0.35, 0.75, 2), rng.uniform(0.25, 0.6, 2)
+    centre, half = rng.uniform(0.35, 0.75, 2).tolist(), rng.uniform(0.25, 0.6, 2).tolist()
     inside = 1 - np.hypot((row - centre[0]) / half[0], (column - centre[1]) / half[1])
     inside = inside + 0.05 * blobs(size, rng.uniform(2, 5), rng)
     dense = rng.uniform(0.1, 0.5) * step(inside, rng.uniform(0.02, 0.25))
