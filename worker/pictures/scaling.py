@@ -1,0 +1,47 @@
+"""Larger and smaller pictures and masks."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from worker.pictures.display import Picture
+
+_COVERED = 0.35
+"""Share of a pixel that a vessel must cover to stay visible in a smaller picture: thin ones would vanish at a half."""
+
+
+def scale_for(rows: int, columns: int, *, least: int, most: int) -> float:
+    """Factor that brings the longer side to at least ``least`` (whole factors only) and at most ``most`` pixels."""
+    longer = max(rows, columns)
+    if longer > most:
+        return most / longer
+    return float(min(max(1, -(-least // longer)), max(1, most // longer)))
+
+
+def scaled_shape(rows: int, columns: int, scale: float) -> tuple[int, int]:
+    """Rows and columns after scaling, at least one of each."""
+    return max(1, round(rows * scale)), max(1, round(columns * scale))
+
+
+def resized_picture(picture: Picture, shape: tuple[int, int]) -> Picture:
+    """The picture with ``shape`` rows and columns."""
+    if picture.shape[:2] == shape:
+        return picture
+    image = Image.fromarray(picture).resize(shape[::-1], Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return np.asarray(image)
+
+
+def resized_mask(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask ``(rows, columns)`` in another ``shape``; smooth when larger, thin lines kept when smaller."""
+    if mask.shape == shape:
+        return mask
+    grown = shape[0] * shape[1] > mask.size
+    cover = coverage(mask, shape)
+    return cover > (0.5 if grown else _COVERED)
+
+
+def coverage(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """How much of each pixel of a picture of ``shape`` the mask covers, 0 to 1."""
+    image = Image.fromarray(mask.astype(np.float32))
+    resized: NDArray[np.float32] = np.asarray(image.resize(shape[::-1], Image.Resampling.BILINEAR), np.float32)
+    return np.clip(resized, 0, 1)
