@@ -77,13 +77,13 @@ def measure_vessels(
         Millimetres only where :func:`trusted_spacing` allows them.
     """
     spacing = trusted_spacing(source)
-    warnings = [] if spacing.trusted else [f"Measured in pixels: {spacing.basis}."]
     if _is_volume(source):
         regions = [_volume(segmentation, number, spacing) for number in range(1, len(segmentation.mask) + 1)]
-        return VesselMeasurements(tuple(regions), spacing, warnings=tuple(warnings))
+        return VesselMeasurements(tuple(regions), spacing)
     fields = fields or {}
     shares = _area_percent_by_frame(source, segmentation.mask, fields)
-    pictures = []
+    pictures: list[RegionMeasurements] = []
+    warnings: list[str] = []
     for number in range(1, len(segmentation.mask) + 1):
         chosen = list(_chosen_frames(source, segmentation.mask, number))
         if len(chosen) > _MOST_PICTURES:

@@ -99,6 +99,11 @@ class TrustedSpacing:
         """Whether lengths may be given in millimetres."""
         return self.axes_mm is not None
 
+    @property
+    def statement(self) -> str:
+        """The unit of lengths and why, as a sentence for the reader."""
+        return f"Measured in {'millimetres' if self.trusted else 'pixels'}: {self.basis}."
+
     def axes(self, dimensions: int) -> NDArray[np.float64]:
         """``(dimensions, dimensions)``: the steps in millimetres, or in pixels where nothing can be trusted."""
         if self.axes_mm is None:

@@ -124,7 +124,7 @@ class VesselMeasurements:
     def as_json(self) -> dict[str, Any]:
         """For the summary of a job: plain lists, numbers and strings, UIDs but no patient data."""
         return {
-            "spacing": {"trusted": self.spacing.trusted, "basis": self.spacing.basis},
+            "spacing": {"trusted": self.spacing.trusted, "statement": self.spacing.statement},
             "regions": [_region_as_json(region) for region in self.regions],
             "area_percent_by_frame": [list(shares) for shares in self.area_percent_by_frame],
             "warnings": list(self.warnings),
