@@ -146,7 +146,8 @@ def test_viewer_hints(name: str) -> None:
     hinted = build_segmentation(source, segmentation, IDENTITY)
     strict = build_segmentation(source, segmentation, IDENTITY, viewer_hints=False)
     shared = hinted.SharedFunctionalGroupsSequence[0]
-    assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
+    orientation = source.datasets[0].get("ImageOrientationPatient") or [1, 0, 0, 0, 1, 0]
+    assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == orientation
     measures = source.datasets[0].get("SharedFunctionalGroupsSequence")
     spacing = measures[0].PixelMeasuresSequence[0].PixelSpacing if measures else source.datasets[0].get("PixelSpacing")
     assert shared.PixelMeasuresSequence[0].PixelSpacing == (spacing or [1, 1])
@@ -154,6 +155,25 @@ def test_viewer_hints(name: str) -> None:
     for dataset in (hinted, strict):
         assert "FrameOfReferenceUID" not in dataset
         assert all("PlanePositionSequence" not in groups for groups in dataset.PerFrameFunctionalGroupsSequence)
+
+
+@pytest.mark.parametrize("cosines", [None, "", [1, 0, 0], [1, 0, 0, 0, 1]])
+def test_unusable_orientation_becomes_upright(cosines: object) -> None:
+    """A source whose orientation is absent, empty or incomplete still gives a complete hint."""
+    source = CASES["sc"].series(ImageOrientationPatient=cosines)
+    dataset = build_segmentation(source, segmentation_of(mask_for(source)), IDENTITY)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
+
+
+def test_pictures_that_are_turned_differently_get_an_upright_hint() -> None:
+    """One shared orientation cannot be that of two pictures that differ in theirs."""
+    source = CASES["several_op"].series()
+    for number, header in enumerate(source.datasets):
+        header.ImageOrientationPatient = [1, 0, 0, 0, float(number % 2), float(1 - number % 2)]
+    dataset = build_segmentation(source, segmentation_of(mask_for(source)), IDENTITY)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("spacing", [None, "", [0.0, 0.0], [-1, 1], [0.3]])

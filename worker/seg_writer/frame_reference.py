@@ -21,6 +21,7 @@ from worker.source_series import SourceSeries
 
 _SEGMENT_IDENTIFICATION = Tag("SegmentIdentificationSequence")
 _FRAME_CONTENT = Tag("FrameContentSequence")
+_UPRIGHT = ["1", "0", "0", "0", "1", "0"]
 
 
 def assemble(
@@ -79,13 +80,31 @@ def _add_dimensions(dataset: Dataset, positions: tuple[str, ...], organization_u
 def _viewer_hints(headers: Iterable[Dataset]) -> Dataset:
     shared = Dataset()
     orientation, measures = Dataset(), Dataset()
-    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    headers = tuple(headers)
+    turns = {tuple(_orientation(header)) for header in headers}
+    orientation.ImageOrientationPatient = list(turns.pop()) if len(turns) == 1 else _UPRIGHT
     spacings = {tuple(_pixel_spacing(header)) for header in headers}
     measures.PixelSpacing = list(spacings.pop()) if len(spacings) == 1 else ["1", "1"]
     measures.SliceThickness = 1
     shared.PlaneOrientationSequence = [orientation]
     shared.PixelMeasuresSequence = [measures]
     return shared
+
+
+def _orientation(header: Dataset) -> list[str]:
+    """Direction of rows and columns where the source tells it without a position, as OCT en face images do.
+
+    OHIF refuses a segmentation that is turned against the orientation of its source.
+    """
+    cosines = header.get("ImageOrientationPatient")
+    for groups in header.get("SharedFunctionalGroupsSequence") or ():
+        for plane in groups.get("PlaneOrientationSequence") or ():
+            cosines = cosines or plane.get("ImageOrientationPatient")
+    try:
+        numbers = decimal_strings(cosines or ())
+    except (ValueError, TypeError):
+        return _UPRIGHT
+    return numbers if len(numbers) == 6 else _UPRIGHT
 
 
 def _pixel_spacing(header: Dataset) -> list[str]:
