@@ -13,6 +13,7 @@ from db import audit, jobs, migrate, processes, reports
 from db.session import Record
 from dicom_core.job import JobState
 from dicom_core.study import StudyState
+from worker.pictures.preview_files import MEDIA_TYPES
 
 router = APIRouter()
 _STATES = frozenset({*(state.value for state in StudyState), *(state.value for state in JobState)})
@@ -90,6 +91,13 @@ def show_job(record: TheRecord, job_id: JobId) -> dict[str, Any]:
 def show_preview(record: TheRecord, settings: TheSettings, job_id: JobId) -> FileResponse:
     """The picture of a job's result: a source frame with the found vessels over it, PNG."""
     return FileResponse(preview_of(jobs.get(record, job_id), settings.results_folder), media_type="image/png")
+
+
+@router.get("/api/v1/jobs/{job_id}/previews/{name}", tags=["jobs"], response_class=FileResponse)
+def show_one_preview(record: TheRecord, settings: TheSettings, job_id: JobId, name: str) -> FileResponse:
+    """One of the pictures of a job's result; a series has those that fit it. Names as below `results/` on disk."""
+    path = preview_of(jobs.get(record, job_id), settings.results_folder, name)
+    return FileResponse(path, media_type=MEDIA_TYPES[name])
 
 
 @router.get("/api/v1/audit", tags=["audit"])

@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from console.output import software_version
 from console.web.api import audited_rows
-from console.web.request_values import StudyUID, TheRecord
+from console.web.previews import previews_of
+from console.web.request_values import StudyUID, TheRecord, TheSettings
 from db import jobs, processes, reports
 
 _environment = Environment(
@@ -44,16 +45,20 @@ def studies_page(request: Request, record: TheRecord) -> HTMLResponse:
 
 
 @router.get("/studies/{study_instance_uid}")
-def study_page(request: Request, record: TheRecord, study_instance_uid: StudyUID) -> HTMLResponse:
+def study_page(
+    request: Request, record: TheRecord, settings: TheSettings, study_instance_uid: StudyUID
+) -> HTMLResponse:
     """One study: jobs, deliveries, previews and its audit trail. Showing the trail is written into the audit log."""
     study = reports.study(record, study_instance_uid)
+    found = reports.jobs(record, study_instance_uid=study_instance_uid)
     query = reports.AuditQuery(study_instance_uid=study_instance_uid)
     return _templates.TemplateResponse(
         request,
         "study.html",
         {
             "study": study,
-            "jobs": reports.jobs(record, study_instance_uid=study_instance_uid),
+            "jobs": found,
+            "previews": previews_of(found, settings.results_folder),
             "deliveries": reports.deliveries(record, study_instance_uid),
             "events": audited_rows(record, query, request),
         },

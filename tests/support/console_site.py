@@ -11,6 +11,7 @@
 import struct
 import tempfile
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -110,13 +111,20 @@ class ConsoleSite:
         assert claimed.job_id == job.job_id, "another job was more urgent"
         return claimed
 
-    def finish(self, job: Job, *, preview_path: str | None = None) -> None:
-        """The job is DONE, its result kept and sent, its preview there (unless ``preview_path`` names another)."""
+    def finish(self, job: Job, *, preview_path: str | None = None, more_previews: Sequence[str] = ()) -> None:
+        """The job is DONE, its result kept and sent.
+
+        Args:
+            job: Queued.
+            preview_path: What the record says of the first preview, if not where it is.
+            more_previews: Names of pictures beside the first one.
+        """
         claimed = self.claim(job)
         name = f"{job.job_id[:2]}/{job.job_id}"
         results = self.folder / "results" / name
         results.mkdir(parents=True)
-        (results / "preview.png").write_bytes(PNG)
+        for picture in ("preview.png", *more_previews):
+            (results / picture).write_bytes(PNG)
         summary = {"seconds": {"segment": 1.5}, "preview_path": preview_path or f"{name}/preview.png", "warnings": []}
         segmentation = ResultObject(
             ResultKind.SEG, 1, f"{name}/seg.dcm", "d" * 64, "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2", 1234

@@ -96,7 +96,7 @@ def test_study_page(site: ConsoleSite, client: TestClient) -> None:
     job = site.study("1.2.3")
     site.finish(job)
     page = client.get("/studies/1.2.3").text
-    assert f'src="/api/v1/jobs/{job.job_id}/preview"' in page
+    assert f'src="/api/v1/jobs/{job.job_id}/previews/preview.png"' in page
     assert "0x0000 stored" in page
     assert "seg-created" in page
     assert "study-complete" in page
@@ -208,6 +208,44 @@ def test_static_files_stay_in_their_folder(client: TestClient, name: str) -> Non
     """Nothing outside the static folder is served."""
     answer = client.get(f"/static/{name}")
     assert answer.status_code == 404
+
+
+def test_page_shows_the_previews_that_are_there(site: ConsoleSite, client: TestClient) -> None:
+    """A plain frame brings a switch; animation, slices and projections are shown by those jobs that have them."""
+    run, volume, bare = (site.study(uid) for uid in ("1.2.3", "1.2.4", "1.2.5"))
+    site.finish(run, more_previews=["preview_plain.png", "preview_run.webp"])
+    site.finish(volume, more_previews=["preview_plain.png", "preview_montage.png", "preview_projections.png"])
+    site.finish(bare)
+    pages = [client.get(f"/studies/{uid}").text for uid in ("1.2.3", "1.2.4", "1.2.5")]
+    assert ['type="checkbox"' in page for page in pages] == [True, True, False]
+    for name, shown in (
+        ("preview_plain.png", [True, True, False]),
+        ("preview_run.webp", [True, False, False]),
+        ("preview_montage.png", [False, True, False]),
+        ("preview_projections.png", [False, True, False]),
+    ):
+        assert [f"/{name}" in page for page in pages] == shown, name
+
+
+def test_previews_are_served_by_name(site: ConsoleSite, client: TestClient) -> None:
+    """Each picture comes with its media type; a name off the list, or of a picture that is not there, with 404."""
+    job = site.study("1.2.3")
+    site.finish(job, more_previews=["preview_run.webp", "secret.png"])
+    address = f"/api/v1/jobs/{job.job_id}/previews"
+    assert client.get(f"{address}/preview.png").headers["Content-Type"] == "image/png"
+    assert client.get(f"{address}/preview_run.webp").headers["Content-Type"] == "image/webp"
+    for name in ("secret.png", "preview_montage.png", "seg.dcm", "..%2F..%2Fvesselq.sqlite3", "PREVIEW.PNG"):
+        assert client.get(f"{address}/{name}").status_code == 404, name
+
+
+def test_removed_previews_leave_the_page_standing(site: ConsoleSite, client: TestClient) -> None:
+    """After the retention policy took the pictures the page shows none and says everything else."""
+    job = site.study("1.2.3")
+    site.finish(job)
+    (site.folder / "results" / str(reports.jobs(site.record)[0].result["preview_path"])).unlink()
+    page = client.get("/studies/1.2.3")
+    assert page.status_code == 200
+    assert "<figure" not in page.text
 
 
 def test_no_preview_yet(site: ConsoleSite, client: TestClient) -> None:
