@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from ipaddress import ip_address, ip_network
 from itertools import islice
 
 import pydicom
@@ -10,8 +11,9 @@ from pydicom.dataset import Dataset
 from dicom_core.errors import SpoolError
 from dicom_core.identifiers import MANUFACTURER
 from dicom_core.job import JobRequest, JobState
+from dicom_core.result import DEFAULT_RESULTS, ResultKind
 from dicom_core.routing import Rule, first_match, values_of
-from dicom_core.settings import Settings
+from dicom_core.settings import SENDER, PeerSettings, Settings
 from dicom_core.spool import Spool
 from dicom_core.study import QuietStudy, StoredSeries, input_hash
 
@@ -48,7 +50,17 @@ class JobRequests:
             priority=rule.priority if rule and wanted else 0,
             input_hash=input_hash(series.instances),
             configuration_hash=self._configuration_hash(rule if wanted else None),
+            wanted={name: self._results_for(name, series) for name in rule.destinations} if rule and wanted else {},
         )
+
+    def _results_for(self, destination: str, series: StoredSeries) -> tuple[ResultKind, ...]:
+        """The kinds of object that a destination gets now: a job goes on with the settings that it began with."""
+        if destination != SENDER:
+            configured = self._settings.destination(destination)
+            return configured.results if configured else DEFAULT_RESULTS
+        peers = [peer for peer in self._settings.peers if peer.ae_title == series.calling_ae_title]
+        named = [peer for peer in peers if _calls_from(peer, series.peer_address)]
+        return next((peer.results for peer in (*named, *peers)), DEFAULT_RESULTS)
 
     def _decide(self, series: StoredSeries) -> tuple[Rule | None, str]:
         """The rule that wants the series, or the reason in words why it is left out.
@@ -86,7 +98,10 @@ class JobRequests:
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(self._keywords))
 
     def _configuration_hash(self, rule: Rule | None) -> str:
-        """Over everything in the settings that decides the result, not over where it goes or how urgent it is."""
+        """Over everything in the settings that decides the result, not over where it goes or how urgent it is.
+
+        Nor over the kinds of object that destinations get: each object is what it is whatever else is made.
+        """
         decides = {
             "segmenter": rule.segmenter if rule else "",
             "prompt": rule.prompt if rule else "",
@@ -94,3 +109,16 @@ class JobRequests:
             "segmentation": self._settings.segmentation.model_dump(exclude={"series_number"}),
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _calls_from(peer: PeerSettings, address: str) -> bool:
+    """Whether ``address`` is in one of the networks that the settings name; host names are not looked up here."""
+    caller = ip_address(address.partition("%")[0])
+    caller = getattr(caller, "ipv4_mapped", None) or caller
+    for entry in peer.addresses:
+        try:
+            if caller in ip_network(entry, strict=False):
+                return True
+        except ValueError:
+            continue  # a host name
+    return not peer.addresses

@@ -16,9 +16,10 @@ from dicom_core.errors import NotFoundError, VesselqError
 from dicom_core.result import DEFAULT_RESULTS, ResultKind
 from dicom_core.routing import first_match
 from dicom_core.settings import Settings
+from worker.pictures import preview_files
 from worker.runner import Runner
 from worker.segmenters.interface import Status
-from worker.series_messages import PREVIEW_FILE, SeriesRequest, SeriesResult
+from worker.series_messages import SeriesRequest, SeriesResult
 from worker.services import SOFTWARE_VERSION
 
 _LOCAL_SCOPE = "local"
@@ -188,6 +189,6 @@ def _collect(result: SeriesResult, work: Path, out: Path, uid: str, modality: st
         shutil.move(work / made.path, path)
         objects[made.kind.value] = (*objects.get(made.kind.value, ()), path)
     preview = out / f"{uid}.png"
-    shutil.move(work / PREVIEW_FILE, preview)
+    shutil.move(work / preview_files.OVERLAY, preview)
     first = objects[ResultKind.SEG.value][0]
     return replace(outcome, segmentation_path=first, objects=objects, preview_path=preview)

@@ -21,8 +21,9 @@ from dicom_core.logs import get_logger
 from dicom_core.spool import keep_file
 from dicom_core.study import input_hash
 from worker.lease import Lease
+from worker.pictures import preview_files
 from worker.segmenters.interface import Status
-from worker.series_messages import PREVIEW_FILE, SeriesRequest, SeriesResult
+from worker.series_messages import SeriesRequest, SeriesResult
 from worker.services import SOFTWARE_VERSION, Services
 
 log = get_logger("pipeline")
@@ -126,11 +127,9 @@ def _keep(services: Services, job: Job, result: SeriesResult, folder: Path) -> N
     final = services.settings.results_folder / name
     summary: dict[str, Any] = dict(result.summary)
     try:
-        if (folder / PREVIEW_FILE).is_file():
-            keep_file(folder / PREVIEW_FILE, final / PREVIEW_FILE)
-            summary["preview_path"] = f"{name}/{PREVIEW_FILE}"
-        for made in result.objects:
-            keep_file(folder / made.path, final / made.path)
+        for file in (*result.previews, *(made.path for made in result.objects)):
+            keep_file(folder / file, final / file)
+        summary["preview_path"] = f"{name}/{preview_files.OVERLAY}"
         # only now do the files count: all objects and their deliveries become known in one transaction, or none
         objects = tuple(replace(made, path=f"{name}/{made.path}") for made in result.objects)
         jobs.keep_result(services.record, job, KeptResult(objects, summary))

@@ -11,9 +11,11 @@ _KINDS_APART, _PARTS_APART = 100, 1000
 
 
 def identity_of(
-    request: SeriesRequest, info: SegmenterInfo, kind: ResultKind = ResultKind.SEG, part: int = 1, item: int = 1
+    request: SeriesRequest, info: SegmenterInfo, kind: ResultKind = ResultKind.SEG, part: int = 1
 ) -> SegmentationIdentity:
-    """Who an object is: the same request and model give the same, another model gives others.
+    """Who the objects of one kind and part are: the same request and model give the same, another model gives others.
+
+    Of a series of several objects it is the first; the others derive theirs from it.
 
     What else is in the result set plays no part, so that an object stays itself when a destination wants more. All
     objects of a part share the seed of the UIDs inside them: a vessel has one tracking UID in SEG and report.
@@ -23,15 +25,13 @@ def identity_of(
         info: Of the segmenter.
         kind: Each kind is a series of its own.
         part: Each part too.
-        item: Number of the object in that series.
     """
     scope = (*request.uid_scope, info.name, info.version, info.weights_sha256, request.prompt)
     of_part = () if part == 1 else ("part", part)
     of_kind = (*of_part, *(() if kind is ResultKind.SEG else ("kind", kind.value)))
-    of_item = (*of_kind, *(() if item == 1 else ("item", item)))
     return SegmentationIdentity(
         series_instance_uid=derived_uid(*scope, "series", *of_kind),
-        sop_instance_uid=derived_uid(*scope, "sop", *of_item),
+        sop_instance_uid=derived_uid(*scope, "sop", *of_kind),
         created_at=request.created_at,
         generation=request.generation,
         series_number=request.series_number + _KINDS_APART * list(ResultKind).index(kind) + _PARTS_APART * (part - 1),

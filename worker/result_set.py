@@ -1,74 +1,170 @@
 """The objects that are made of one part of a series: every wanted kind built, saved and checked, in the output folder.
 
-One line of the table says who builds a kind. A builder gives one data set or several (an overlay may be a montage and a
-projection); each is validated after it was written, as a stranger would read it.
+One line of a table says who builds a kind. A builder gives one data set or several (an overlay may be a montage and a
+projection). Each file is read back and checked before it counts.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_core.errors import UnsupportedSourceError
+from dicom_core.errors import InvalidSegmentationError
 from dicom_core.result import SEGMENTATIONS, ResultKind, ResultObject
+from worker.image_stack import ImageStack
+from worker.measurements.measuring import FieldsOfView, fields_of_view, measure_vessels
+from worker.measurements.vessel_measurements import VesselMeasurements
+from worker.pictures.reading_aids import MAXIMUM_BYTES, ReadingAid, draw_reading_aids
 from worker.result_identity import identity_of
+from worker.sc_writer.overlays import build_overlays
 from worker.seg_writer.identity import SegmentationIdentity
+from worker.seg_writer.standard_tables import missing_attributes
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, save_segmentation
-from worker.segmenters.interface import Segmentation, SegmenterInfo
+from worker.segmenters.interface import Segmentation, SegmenterInfo, Status
 from worker.series_messages import SeriesRequest, object_file
 from worker.source_series import SourceSeries
+from worker.sr_writer.report import build_report
 from worker.stages import Stages
 
+_NAMED = 12
+"""Missing attributes that an error names."""
+_DRAWN_BYTES = 4 * MAXIMUM_BYTES
+"""The most that the pictures of all runs of a part take together until they are written."""
 
-@dataclass(frozen=True, slots=True)
-class SegmentedPart:
-    """One part of a series, all of its frames segmented; its pixels need not be in memory any more.
 
-    Attributes:
-        source: Headers and frame order.
-        found: The segmenter's answer for ``source.frames``.
+class ResultSet:
+    """The result set of one part of a series.
+
+    First it looks at each run of the part while its pixels are in memory, and takes of them what builders need later;
+    when all runs are segmented and their pixels gone, the objects are made.
+
+    Args:
+        source: The part: headers and frame order.
+        runs: How many runs it will be shown; 1 for a part that is no series of runs.
         request: What the child was asked for.
         info: Of the segmenter.
     """
+
+    def __init__(self, source: SourceSeries, runs: int, request: SeriesRequest, info: SegmenterInfo) -> None:
+        self._source = source
+        self._request = request
+        self._info = info
+        # the SEG object is the truth of the job, whether or not a destination gets it
+        self._kinds = tuple(kind for kind in ResultKind if kind is ResultKind.SEG or kind in request.results)
+        self._bytes_per_run = min(MAXIMUM_BYTES, _DRAWN_BYTES // runs)
+        self._aids: list[ReadingAid] = []
+        self._fields: FieldsOfView = {}
+
+    def look_at(self, run: SourceSeries, stack: ImageStack, found: Segmentation) -> None:
+        """Take what is needed of the pixels of one run."""
+        if ResultKind.OVERLAY in self._kinds and found.status is not Status.OUT_OF_DOMAIN:
+            model = f"{self._info.name} {self._info.version}"
+            self._aids += draw_reading_aids(run, stack, found, model=model, maximum_bytes=self._bytes_per_run)
+        if ResultKind.REPORT in self._kinds:
+            self._fields = {**self._fields, **fields_of_view(stack)}
+
+    def make(self, found: Segmentation, stages: Stages) -> "MadeSet":
+        """Make every wanted object, what is referred to first.
+
+        Args:
+            found: The segmenter's answer for the whole part.
+            stages: Told what is being done.
+
+        Raises:
+            SegmentationError: An object cannot be built or did not pass its validation.
+            UnsupportedSourceError: The source cannot be expressed.
+            SpoolError: The output folder does not take the files.
+        """
+        part = _Part(self._source, found, self._request, self._info, tuple(self._aids), self._fields)
+        made: list[ResultObject] = []
+        for kind in self._kinds:
+            with stages.stage("encode"):
+                datasets = enumerate(_BUILDERS[kind](part, kind), start=1)
+                objects = [_save(part, kind, item, dataset) for item, dataset in datasets]
+            with stages.stage("validate"):
+                for one in objects:
+                    _validate(part, one)
+            made += objects
+        return MadeSet(tuple(made), part.measurements.as_json() if ResultKind.REPORT in self._kinds else {})
+
+
+@dataclass(frozen=True, slots=True)
+class MadeSet:
+    """What was made of one part.
+
+    Attributes:
+        objects: With their file names in the output folder.
+        measurements: What the report says, JSON-ready; empty without a report.
+    """
+
+    objects: tuple[ResultObject, ...]
+    measurements: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Everything that builders work from."""
 
     source: SourceSeries
     found: Segmentation
     request: SeriesRequest
     info: SegmenterInfo
+    aids: tuple[ReadingAid, ...]
+    fields: FieldsOfView
 
-    def identity(self, kind: ResultKind, item: int = 1) -> SegmentationIdentity:
-        """Who an object of this part is."""
-        return identity_of(self.request, self.info, kind, self.source.part, item)
+    def identity(self, kind: ResultKind) -> SegmentationIdentity:
+        return identity_of(self.request, self.info, kind, self.source.part)
 
+    def segmentation(self, kind: ResultKind) -> Dataset:
+        return build_segmentation(
+            self.source,
+            self.found,
+            self.identity(kind),
+            kind=kind,
+            omit_empty_frames=self.request.omit_empty_frames,
+            viewer_hints=self.request.viewer_hints,
+        )
 
-def make_result_set(part: SegmentedPart, stages: Stages) -> tuple[ResultObject, ...]:
-    """Make every wanted object of one part, the SEG object always.
+    @cached_property
+    def seg(self) -> Dataset:
+        """The SEG object, which the report refers to."""
+        return self.segmentation(ResultKind.SEG)
 
-    Returns:
-        The objects with their file names in the output folder, what is referred to first.
-
-    Raises:
-        SegmentationError: An object did not pass its validation.
-        UnsupportedSourceError: The source cannot be expressed, or nothing makes this kind of object of it.
-        SpoolError: The output folder does not take the files.
-    """
-    result_set: list[ResultObject] = []
-    for kind in ResultKind:
-        if kind is ResultKind.SEG or kind in part.request.results:
-            if kind not in _BUILDERS:
-                raise UnsupportedSourceError(f"nothing in this release makes the result {kind.value}")
-            with stages.stage("encode"):
-                datasets = enumerate(_BUILDERS[kind](part, kind), start=1)
-                objects = [_save(part, kind, item, dataset) for item, dataset in datasets]
-            with stages.stage("validate"):
-                for made in objects:
-                    _validate(part, made)
-            result_set += objects
-    return tuple(result_set)
+    @cached_property
+    def measurements(self) -> VesselMeasurements:
+        return measure_vessels(self.source, self.found, self.fields)
 
 
-def _save(part: SegmentedPart, kind: ResultKind, item: int, dataset: Dataset) -> ResultObject:
+def _seg(part: _Part, _: ResultKind) -> Iterable[Dataset]:
+    return (part.seg,)
+
+
+def _other_segmentation(part: _Part, kind: ResultKind) -> Iterable[Dataset]:
+    return (part.segmentation(kind),)
+
+
+def _overlays(part: _Part, kind: ResultKind) -> Iterable[Dataset]:
+    return build_overlays(part.source, part.aids, part.identity(kind))
+
+
+def _report(part: _Part, kind: ResultKind) -> Iterable[Dataset]:
+    return (build_report(part.source, part.seg, part.measurements, part.identity(kind)),)
+
+
+_BUILDERS: Mapping[ResultKind, Callable[[_Part, ResultKind], Iterable[Dataset]]] = {
+    **dict.fromkeys(SEGMENTATIONS, _other_segmentation),
+    ResultKind.SEG: _seg,
+    ResultKind.OVERLAY: _overlays,
+    ResultKind.REPORT: _report,
+}
+"""Who makes the objects of a kind."""
+
+
+def _save(part: _Part, kind: ResultKind, item: int, dataset: Dataset) -> ResultObject:
     name = object_file(kind, part.source.part, item)
     path = part.request.output_folder / name
     return ResultObject(
@@ -84,23 +180,11 @@ def _save(part: SegmentedPart, kind: ResultKind, item: int, dataset: Dataset) ->
     )
 
 
-def _validate(part: SegmentedPart, made: ResultObject) -> None:
+def _validate(part: _Part, made: ResultObject) -> None:
+    path = part.request.output_folder / made.path
     if made.kind in SEGMENTATIONS:
-        validate_segmentation(part.request.output_folder / made.path, part.source, part.found.mask)
-
-
-def _segmentation(part: SegmentedPart, kind: ResultKind) -> Iterator[Dataset]:
-    yield build_segmentation(
-        part.source,
-        part.found,
-        part.identity(kind),
-        kind=kind,
-        omit_empty_frames=part.request.omit_empty_frames,
-        viewer_hints=part.request.viewer_hints,
-    )
-
-
-_BUILDERS: Mapping[ResultKind, Callable[[SegmentedPart, ResultKind], Iterator[Dataset]]] = {
-    **dict.fromkeys(SEGMENTATIONS, _segmentation),
-}
-"""Who makes an object of which kind."""
+        validate_segmentation(path, part.source, part.found.mask, kind=made.kind, probability=part.found.probability)
+        return
+    missing = missing_attributes(dcmread(path))
+    if missing:
+        raise InvalidSegmentationError(f"The {made.kind} object lacks {', '.join(missing[:_NAMED])}.")

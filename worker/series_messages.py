@@ -12,8 +12,6 @@ from worker.segmenters.interface import Status
 
 REQUEST_FILE = "request.json"
 """Where the request lies in the output folder."""
-PREVIEW_FILE = "preview.png"
-"""Name of the picture in the output folder."""
 StageCallback = Callable[[str, float], None]
 """Called with the stage's name and its finished share, 0 to 1."""
 
@@ -64,9 +62,11 @@ class SeriesResult(_Message):
 
     Attributes:
         objects: The files in the output folder; where there is none there is no preview either.
+        previews: Names of the pictures in the output folder (``worker.pictures.preview_files``).
         summary: JSON-ready facts for the record: frames, voxels, model, seconds by stage, warnings.
     """
 
     status: Status
     objects: tuple[ResultObject, ...] = ()
+    previews: tuple[str, ...] = ()
     summary: dict[str, Any]

@@ -74,7 +74,7 @@ def test_result_lies_in_output_folder(runner: Runner, source: list[Path], tmp_pa
     assert result.status is Status.OK
     assert (tmp_path / "out" / SEGMENTATION_FILE).is_file()
     assert result.summary["frames"] == 3
-    expected = ["read", "decode", "segment", "encode", "validate", "preview"]
+    expected = ["read", "decode", "segment", "draw", "encode", "validate", "preview"]
     assert list(result.summary["seconds"]) == expected
     assert list(dict.fromkeys(stages)) == expected
 

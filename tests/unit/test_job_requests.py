@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_core.errors import SpoolError
 from dicom_core.job import JobRequest, JobState
+from dicom_core.result import ResultKind
 from dicom_core.settings import Settings
 from dicom_core.spool import Spool
 from dicom_core.study import QuietStudy, StoredInstance, StoredSeries
@@ -135,3 +136,47 @@ def test_hashes_tell_content_and_configuration_apart(spool: Spool) -> None:
         first.input_hash,
         first.configuration_hash,
     )
+
+
+def shelf(**changes: Any) -> dict[str, Any]:
+    return {"name": "shelf", "kind": "folder", "path": "/shelf", **changes}
+
+
+def test_request_says_what_each_destination_gets(spool: Spool) -> None:
+    """The settings of the moment go into the job; a destination without the setting gets the SEG object."""
+    datasets = dicom_sources.ct_series(frames=2, rows=8, columns=8)
+    request = decide(
+        spool,
+        datasets,
+        rules=[{**CT_RULE, "destinations": ["shelf", "plain", "sender"]}],
+        destinations=[shelf(results=["seg", "report"]), shelf(name="plain")],
+    )
+    seg, report = ResultKind.SEG, ResultKind.REPORT
+    assert request.wanted == {"shelf": (seg, report), "plain": (seg,), "sender": (seg,)}
+
+
+def test_what_the_sender_gets_is_that_of_the_peer_that_called(spool: Spool) -> None:
+    """The peer is found by AE title and network; one whose addresses are names counts when no other fits."""
+    datasets = dicom_sources.ct_series(frames=2, rows=8, columns=8)
+    peers = [
+        {"name": "other", "ae_title": "OTHER", "results": ["seg_deflated"]},
+        {"name": "far", "ae_title": "A", "addresses": ["10.0.0.0/8"], "results": ["report"]},
+        {"name": "near", "ae_title": "A", "addresses": ["127.0.0.0/8"], "results": ["overlay"]},
+    ]
+    assert decide(spool, datasets, peers=peers).wanted == {"sender": (ResultKind.OVERLAY,)}
+    peers[2]["addresses"] = ["pacs.example"]
+    peers[1]["ae_title"] = "B"
+    assert decide(spool, datasets, peers=peers).wanted == {"sender": (ResultKind.OVERLAY,)}
+
+
+def test_what_destinations_get_does_not_change_the_configuration(spool: Spool) -> None:
+    """Adding an overlay leaves the UID of the SEG object as it is, so it must not enter the hash."""
+    datasets = dicom_sources.ct_series(frames=2, rows=8, columns=8)
+    rules = [{**CT_RULE, "destinations": ["shelf"]}]
+    one, other = (
+        decide(spool, datasets, rules=rules, destinations=[shelf(results=results)])
+        for results in (["seg"], ["seg", "overlay", "report"])
+    )
+    assert one.wanted != other.wanted
+    assert one.configuration_hash == other.configuration_hash
+    assert decide(spool, datasets, rules=rules, destinations=[shelf()], segmentation={"viewer_hints": False}) != one

@@ -15,10 +15,11 @@ from pydicom import Dataset, dcmread
 from dicom_core.errors import InvalidSegmentationError, SourceTooLargeError
 from dicom_core.result import ResultKind
 from worker.image_stack import Arrangement, ImageStack
+from worker.pictures import preview_files
 from worker.seg_writer.reading import read_masks
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, Segmenter, Status
 from worker.segmenters.ridge import RidgeSegmenter
-from worker.series_messages import PREVIEW_FILE, SeriesRequest, SeriesResult, object_file
+from worker.series_messages import SeriesRequest, SeriesResult, object_file
 from worker.series_work import work_on_series
 
 Masks = dict[tuple[int, str, int], np.ndarray]
@@ -131,7 +132,8 @@ def test_preview_shows_the_run_with_most_vessel(tmp_path: Path) -> None:
     result, _ = work([blank, full], tmp_path)
     assert result.summary["frames_with_vessel"] == 3
     work([full], tmp_path / "alone")
-    assert (tmp_path / "out" / PREVIEW_FILE).read_bytes() == (tmp_path / "alone" / "out" / PREVIEW_FILE).read_bytes()
+    together, alone = (folder / "out" / preview_files.OVERLAY for folder in (tmp_path, tmp_path / "alone"))
+    assert together.read_bytes() == alone.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -157,8 +159,8 @@ def test_empty_result_is_an_object_on_request(build: Callable[[], list[Dataset]]
     assert not any(mask.any() for mask in masks.values())
     assert result.summary["warnings"][-1] == "no vessel was found: the object is empty"
     assert result.summary["frames_with_vessel"] == result.summary["voxels"] == 0
-    with Image.open(tmp_path / "out" / PREVIEW_FILE) as preview:
-        assert preview.size == (24, 16)
+    with Image.open(tmp_path / "out" / preview_files.OVERLAY) as preview:
+        assert preview.width * 16 == preview.height * 24
 
 
 def test_empty_result_is_no_object_by_default(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from dicom_core.result import ResultKind
 from dicom_core.settings import SENDER, PeerSettings, Settings
 
 PACS = {"name": "pacs", "kind": "storage_scu", "ae_title": "PACS", "host": "10.0.0.1"}
@@ -67,6 +68,10 @@ def test_destinations_are_told_apart_by_kind(tmp_path):
         ({"destinations": [{"name": "x", "kind": "smoke_signal"}]}, "smoke_signal"),
         ({"destinations": [{"name": "x", "kind": "stow_rs", "url": "file:///etc"}]}, "pattern"),
         ({"destinations": [PACS, PACS]}, "used twice"),
+        ({"destinations": [{**PACS, "results": []}]}, "name at least one of seg, seg_strict"),
+        ({"destinations": [{**PACS, "results": ["seg", "overlay", "seg"]}]}, "seg is named more than once"),
+        ({"destinations": [{**PACS, "results": ["seg", "pdf"]}]}, "'overlay' or 'report'"),
+        ({"peers": [{"name": "a", "ae_title": "A", "results": ["report"] * 2}]}, "report is named more than once"),
         ({"rules": [RULE, RULE]}, "used twice"),
         ({"rules": [{**RULE, "destinations": ["nowhere"]}]}, "nowhere; known are sender"),
         ({"peers": [{"name": "a", "ae_title": "A"}, {"name": "a", "ae_title": "B"}]}, "the name a is used twice"),
@@ -123,6 +128,18 @@ def test_nonsense_is_refused_as_such(table, value):
     """Checks of names do not stumble over values of a wrong kind."""
     with pytest.raises(ValidationError):
         Settings(**{table: value})
+
+
+def test_destinations_and_peers_say_what_they_get():
+    """The SEG object unless more is named, in the order that was written."""
+    wanted = ["report", "seg_deflated", "overlay"]
+    settings = Settings(
+        destinations=[PACS, {**PACS, "name": "reading", "results": wanted}],
+        peers=[{"name": "a", "ae_title": "A", "results": ["seg", "overlay"]}],
+    )
+    assert settings.destination("pacs").results == (ResultKind.SEG,)
+    assert settings.destination("reading").results == tuple(map(ResultKind, wanted))
+    assert settings.peers[0].results == (ResultKind.SEG, ResultKind.OVERLAY)
 
 
 def test_settings_cannot_be_changed():
