@@ -77,10 +77,8 @@ def measure_tubes(mask: NDArray[np.bool_], axes: NDArray[np.float64]) -> Tubes |
     lengths = [_arc(path, closed=branch.closed) for path, branch in zip(smooth, branches, strict=True)]
     centred, radii = grid.centred(np.concatenate(smooth))
     ends = np.cumsum([len(path) for path in smooth])[:-1]
-    reach = sum(
-        _reach_of_ends(branch, path, radius, grid)
-        for branch, path, radius in zip(branches, np.split(centred, ends), np.split(radii, ends), strict=True)
-    )
+    parts = (branches, smooth, np.split(centred, ends), np.split(radii, ends))
+    reach = sum(_reach_of_ends(*part, grid) for part in zip(*parts, strict=True))
     return Tubes(
         length=sum(lengths) + reach,
         branch_points=_branch_points(branches),
@@ -211,18 +209,26 @@ def _tortuosity(branches: list[Branch], paths: list[Vectors], lengths: list[floa
     return sum(arcs) / sum(chords) if arcs else None
 
 
-def _reach_of_ends(branch: Branch, path: Vectors, radii: NDArray[np.float64], grid: _Grid) -> float:
+def _reach_of_ends(branch: Branch, path: Vectors, centred: Vectors, radii: NDArray[np.float64], grid: _Grid) -> float:
     """How far the free ends of a branch are from the surface of the mask, straight on: thinning eats the ends."""
     reach = 0.0
-    for free, points, radius in zip(branch.free_ends, (path, path[::-1]), (radii[0], radii[-1]), strict=True):
+    for free, turn in zip(branch.free_ends, (1, -1), strict=True):
         if not free:
             continue
+        points, radius = centred[::turn], float(radii[::turn][0])
         pixels = radius / grid.shortest_step
         last = min(len(points) - 1, max(_LEAST_TANGENT, int(_TANGENT * pixels)))
         first = min(last // 2, int(pixels))
         direction = points[first] - points[last]
         length = float(np.linalg.norm(direction))
-        reach += _march(points[0], direction / length, radius, grid) if length > 0 else float(radius)
+        if length == 0:
+            reach += radius
+            continue
+        direction /= length
+        end = path[::turn][0]
+        # In the middle of the tube, but no farther along it than the path whose length is counted already
+        start = points[0] + direction * float((end - points[0]) @ direction)
+        reach += _march(start, direction, radius, grid)
     return reach
 
 
