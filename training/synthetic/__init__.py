@@ -1,1 +1,1 @@
-"""Generated pictures with exact masks: X-ray angiograms, fundus photographs, OCT angiograms and things that are none."""
+"""Generated pictures of vessels with exact masks, and pictures of other things."""

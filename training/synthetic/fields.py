@@ -1,9 +1,7 @@
 """Soft fields, shapes and spots from which backgrounds are made."""
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy import ndimage
 
@@ -70,9 +68,7 @@ def softened(plane: NDArray[np.floating], width: float) -> Plane:
     return blurred
 
 
-def spot(
-    canvas: Plane, centre: Sequence[float], radii: Sequence[float], angle: float, height: float, edge: float
-) -> None:
+def spot(canvas: Plane, centre: ArrayLike, radii: ArrayLike, angle: float, height: float, edge: float) -> None:
     """Raise ``canvas`` to at least ``height`` within an ellipse; works in place and on the pixels around it only.
 
     Args:
@@ -83,15 +79,16 @@ def spot(
         height: In the middle; may be negative, then the canvas is lowered.
         edge: Width of the soft edge as a share of the radius.
     """
-    reach = max(radii) * (1 + edge) + 2
-    low = np.maximum(np.floor(np.subtract(centre, reach)), 0).astype(int)
-    high = np.minimum(np.ceil(np.add(centre, reach)) + 1, canvas.shape).astype(int)
+    middle, halves = np.asarray(centre, np.float32), np.asarray(radii, np.float32)
+    reach = halves.max() * (1 + edge) + 2
+    low = np.maximum(np.floor(middle - reach), 0).astype(int)
+    high = np.minimum(np.ceil(middle + reach) + 1, canvas.shape).astype(int)
     if (low >= high).any():
         return
-    rows = np.arange(low[0], high[0], dtype=np.float32)[:, np.newaxis] - np.float32(centre[0])
-    columns = np.arange(low[1], high[1], dtype=np.float32)[np.newaxis, :] - np.float32(centre[1])
+    rows = np.arange(low[0], high[0], dtype=np.float32)[:, np.newaxis] - middle[0]
+    columns = np.arange(low[1], high[1], dtype=np.float32)[np.newaxis, :] - middle[1]
     along, across = columns * np.cos(angle) + rows * np.sin(angle), rows * np.cos(angle) - columns * np.sin(angle)
-    inside = step(1 - np.hypot(along / radii[0], across / radii[1]), edge)
+    inside = step(1 - np.hypot(along / halves[0], across / halves[1]), edge)
     part = canvas[low[0] : high[0], low[1] : high[1]]
     np.copyto(part, np.maximum(part, height * inside) if height > 0 else np.minimum(part, height * inside))
 

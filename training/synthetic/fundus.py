@@ -51,8 +51,9 @@ def _eye(rng: np.random.Generator, size: int) -> Eye:
     if chance(rng, 0.08):
         disc = rng.uniform(-0.1, 1.1, 2) * size
     calibre = disc_radius * rng.uniform(0.075, 0.145)
-    places = (place.astype(np.float32) for place in (disc, disc + distance * towards))
-    return Eye(*places, float(disc_radius), float(max(calibre, 1.4 * size / 512)), towards.astype(np.float32))
+    temporal = towards.astype(np.float32)
+    fovea = (disc + distance * towards).astype(np.float32)
+    return Eye(disc.astype(np.float32), fovea, float(disc_radius), float(max(calibre, 1.4 * size / 512)), temporal)
 
 
 def _vessels(eye: Eye, radius: float, rng: np.random.Generator, size: int) -> Pieces:
@@ -69,7 +70,7 @@ def _vessels(eye: Eye, radius: float, rng: np.random.Generator, size: int) -> Pi
         persistence=rng.uniform(0.7, 0.95),
         corkscrew=rng.uniform(0, 0.7) * chance(rng, 0.25),
         crossing=rng.uniform(0.0, 0.35),
-        step=max(3.2 * fine, 1.6),
+        step=max(4.6 * fine, 1.8),
         limit=int(rng.integers(60, 240)),
     )
     temporal = float(np.arctan2(*eye.temporal))
@@ -90,7 +91,7 @@ def _vessels(eye: Eye, radius: float, rng: np.random.Generator, size: int) -> Pi
 
 def _arcades(eye: Eye, rng: np.random.Generator) -> Steering:
     """Away from the disc, bent to the temporal side, around the fovea."""
-    bend, strength = rng.uniform(0.4, 1.4), rng.uniform(0.015, 0.06)
+    bend, strength = rng.uniform(0.5, 2.2), rng.uniform(0.015, 0.06)
 
     def steering(points: Floats, radii: Floats) -> tuple[Floats, Floats]:
         from_disc = (points - eye.disc) / eye.disc_radius
@@ -114,7 +115,9 @@ def _with_blood(picture: Plane, drawn: tuple[Strokes, Strokes], eye: Eye, rng: n
     tint = rng.uniform(0.6, 1.4, 3).astype(np.float32)
     reflex, wide = rng.uniform(0, 0.65), rng.uniform(0.55, 0.85)
     lightness = rng.uniform(0.5, 1.0)
-    for strokes, density, share in zip(drawn, (_ARTERY_DENSITY, _VEIN_DENSITY), (1.0, rng.uniform(0, 0.6)), strict=True):
+    for strokes, density, share in zip(
+        drawn, (_ARTERY_DENSITY, _VEIN_DENSITY), (1.0, rng.uniform(0, 0.6)), strict=True
+    ):
         amount = np.clip(strokes.chord / (2 * eye.thickest), 0, 1.4) ** bend
         amount *= np.minimum(strokes.coverage + 0.3, 1)
         thick = step(strokes.chord - 0.5 * eye.thickest, eye.thickest)
@@ -175,7 +178,9 @@ def _photographed(picture: Plane, aperture: Plane, size: int, rng: np.random.Gen
         picture = picture * (1 - haze) + haze * rng.uniform(60, 170, 3).astype(np.float32)
     if chance(rng, 0.2):
         rim = softened(1 - aperture, rng.uniform(10, 45) * scale)[..., np.newaxis]
-        picture = picture + rim * rng.uniform(0, 160, 3).astype(np.float32) * step(blobs(size, 2, rng), 1.0)[..., np.newaxis]
+        picture = (
+            picture + rim * rng.uniform(0, 160, 3).astype(np.float32) * step(blobs(size, 2, rng), 1.0)[..., np.newaxis]
+        )
     picture = noisy(picture.astype(np.float32), rng.uniform(0.3, 7), rng.uniform(0, 1.1), rng.uniform(0, 1), rng)
     if chance(rng, 0.35):
         picture = sharpened(picture, rng.uniform(1, 8) * scale, rng.uniform(0.3, 1.5))

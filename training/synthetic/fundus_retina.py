@@ -103,7 +103,7 @@ def _with_disc(picture: Plane, eye: Eye, rng: np.random.Generator) -> Plane:
 
 
 def lesions(picture: Plane, eye: Eye, rng: np.random.Generator) -> Plane:
-    """The picture with a random choice of haemorrhages, exudates, drusen, cotton wool, laser scars, pigment and dust."""
+    """The picture with some of haemorrhages, exudates, drusen, cotton wool, laser scars, pigment and dust."""
     size, unit = len(picture), eye.disc_radius
     kinds = (
         # colour by which the picture is multiplied or to which it tends, sizes in disc radii, edge, greatest number

@@ -33,7 +33,7 @@ class Habit:
         side_angle: Least and greatest angle between a side branch and its parent.
         length: Least and greatest length of a side branch as a multiple of its radius.
         taper: Share of the radius that is lost in one pixel of length.
-        wander: Standard deviation of the change of direction in one pixel of length; after n pixels it is sqrt(n) times that.
+        wander: Standard deviation of the change of direction in one pixel of length; it grows with the root of length.
         persistence: 0 for tremor, near 1 for long bows.
         corkscrew: Greatest amplitude of a periodic change of direction, in radians.
         crossing: Probability that a tip goes on where its tree has been before.
@@ -67,8 +67,8 @@ class Pieces:
         distance: ``(pieces,)`` path length from the root.
         branch: ``(pieces,)`` number of the branch; the pieces of a branch follow each other.
         generation: ``(pieces,)`` 0 for a trunk, 1 for its branches.
-        layer: ``(pieces,)`` in which of three layers it lies: thickness adds up between layers, not within one. A branch
-            begins in the layer of its parent, so that a branching does not count twice.
+        layer: ``(pieces,)`` in which of three layers it lies: thickness adds up between layers, not within one. A
+            branch begins in the layer of its parent, so that a branching does not count twice.
     """
 
     begin: Floats
@@ -201,7 +201,9 @@ class _Growing:
         habit, tips = self._habit, self._tips
         before = tips[: _RADIUS + 1].copy()
         noise = self._rng.standard_normal(tips.shape[1], np.float32)
-        tips[_TURN] = habit.persistence * tips[_TURN] + noise * (habit.wander * habit.step**0.5 * (1 - habit.persistence))
+        tips[_TURN] = habit.persistence * tips[_TURN] + noise * (
+            habit.wander * habit.step**0.5 * (1 - habit.persistence)
+        )
         tips[_HEADING] += tips[_TURN]
         if habit.corkscrew:
             tips[_PHASE] += 0.35 * habit.step / np.sqrt(tips[_RADIUS] + 0.5)

@@ -95,9 +95,10 @@ def _face(rng: np.random.Generator, size: int) -> Plane:
     picture = _scene(rng, size)
     skin = np.array(((225, 180, 150), (160, 110, 80), (95, 65, 50))[int(rng.integers(3))], np.float32)
     centre, unit = rng.uniform(0.4, 0.6, 2) * size, rng.uniform(0.15, 0.35) * size
+    parts: list[tuple[tuple[float, float], tuple[float, float], NDArray[np.floating]]]
     parts = [((-0.35, 0), (1.0, 1.2), rng.uniform(10, 90, 3)), ((0, 0), (0.8, 1.1), skin)]
-    parts += [((-0.2, side * 0.33), (0.14, 0.08), np.array((30, 25, 20))) for side in (-1, 1)]
-    parts += [((0.45, 0), (0.3, 0.07), np.array((150, 60, 60))), ((0.15, 0), (0.08, 0.2), skin * 0.85)]
+    parts += [((-0.2, side * 0.33), (0.14, 0.08), np.array((30.0, 25.0, 20.0))) for side in (-1, 1)]
+    parts += [((0.45, 0), (0.3, 0.07), np.array((150.0, 60.0, 60.0))), ((0.15, 0), (0.08, 0.2), skin * 0.85)]
     for offset, (wide, high), colour in parts:
         shape = np.zeros((size, size), np.float32)
         spot(shape, centre + np.array(offset) * unit, (wide * unit, high * unit), 0.0, 1.0, 0.12)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synthetic.camera import banded, filed, noisy, sharpened, shifted_rows
+from training.synthetic.camera import banded, filed, levels, noisy, sharpened, shifted_rows
 from training.synthetic.fields import blobs, chance, clouds, grid, softened, spot, step
 from training.synthetic.growth import Floats, Habit, Pieces, Steering, area, grow, joined
 from training.synthetic.picture import Plane, SyntheticPicture
@@ -74,7 +74,7 @@ def _tree(rng: np.random.Generator, size: int, scale: float, fovea: NDArray[np.f
         persistence=rng.uniform(0.5, 0.9),
         corkscrew=rng.uniform(0, 0.35) * chance(rng, 0.3),
         crossing=rng.uniform(0.4, 0.9),
-        step=max(3.2 * scale, 1.5),
+        step=max(3.8 * scale, 1.8),
         limit=int(rng.integers(80, 280)),
     )
     turn = rng.choice([0.0, np.pi / 2, np.pi], p=[0.6, 0.1, 0.3]) + rng.normal(0, 0.2)
@@ -105,9 +105,7 @@ def _roots(count: int, turn: float, rng: np.random.Generator, size: int) -> tupl
     return (offsets + size / 2).astype(np.float32), headings.astype(np.float32)
 
 
-def _inward(
-    rng: np.random.Generator, fovea: NDArray[np.float32], thick: float, along: float, zone: float
-) -> Steering:
+def _inward(rng: np.random.Generator, fovea: NDArray[np.float32], thick: float, along: float, zone: float) -> Steering:
     """Thin vessels are drawn to the fovea, thick ones pass along."""
     pull, straight = rng.uniform(0.03, 0.12), rng.uniform(0.02, 0.07)
 
@@ -131,8 +129,8 @@ def _bed(size: int, scale: float, fovea: NDArray[np.float32], zone: float, rng: 
         ridge = np.exp(-((noise / (float(noise.std()) * rng.uniform(0.15, 0.4))) ** 2))
         np.maximum(bed, ridge * np.float32(rng.uniform(0.5, 1)), out=bed)
     grain = softened(rng.standard_normal((size, size), np.float32), rng.uniform(0.0, 0.9))
-    grain = np.abs(grain) / max(float(np.abs(grain).mean()), 1e-3) * 0.5
-    bed = mesh * bed + (1 - mesh) * grain
+    grain = np.asarray(np.abs(grain) * (0.5 / max(float(np.abs(grain).mean()), 1e-3)), np.float32)
+    bed = np.asarray(mesh * bed + (1 - mesh) * grain, np.float32)
     bed *= np.clip(1 + rng.uniform(0.05, 0.5) * clouds(size, rng.uniform(1, 4), rng, 3), 0.05, 2.2)
     row, column = (axis * size for axis in grid(size))
     wave = rng.uniform(0, 0.35) * blobs(size, rng.uniform(3, 9), rng)
@@ -155,7 +153,9 @@ def _scanned(
         shifts = _eye_movements(size, scale, rng)
         picture = np.asarray(shifted_rows(picture, shifts), np.float32)
         planes = [np.asarray(shifted_rows(plane, shifts), bool) for plane in planes]
-    picture = picture * banded(size, rng.uniform(0, 0.22 if kind == "octa" else 0.07), rng.choice([0.3, 0.6, 2.0, 8.0, 25.0]), rng)
+    picture = picture * banded(
+        size, rng.uniform(0, 0.22 if kind == "octa" else 0.07), rng.choice([0.3, 0.6, 2.0, 8.0, 25.0]), rng
+    )
     picture *= np.clip(1 + rng.uniform(0, 0.3) * blobs(size, 2, rng), 0.3, 1.7)
     if chance(rng, 0.15):
         shade = np.zeros_like(picture)
@@ -170,7 +170,7 @@ def _scanned(
         picture[row : row + int(rng.integers(1, 4))] += rng.uniform(-60, 90)
     brightest = max(float(np.percentile(picture[::3, ::3], 99)), 30.0)
     picture = picture * (rng.uniform(150, 330) / brightest) + rng.uniform(-25, 15)
-    picture = 255 * np.clip(picture / 255, 0, 1) ** np.float32(rng.uniform(0.6, 1.3))
+    picture = levels(picture, 0, 255, rng.uniform(0.6, 1.3))
     mask, line, unsure = planes
     everywhere = np.ones((size, size), bool)
     return SyntheticPicture(filed(picture, rng, 0.25), mask, line & mask, unsure & mask, everywhere, kind)

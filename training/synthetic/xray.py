@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synthetic.camera import filed, motion_blurred, noisy, sharpened
+from training.synthetic.camera import filed, levels, motion_blurred, noisy, sharpened
 from training.synthetic.fields import chance, clouds, softened, step
 from training.synthetic.growth import Floats, Habit, Pieces, Steering, area, grow, joined
 from training.synthetic.picture import Plane, SyntheticPicture
@@ -31,9 +31,9 @@ def xray_angiogram(rng: np.random.Generator, size: int) -> SyntheticPicture:
     metal = devices(size, scale, rng)
     if chance(rng, 0.85):
         metal = np.maximum(metal, catheter(root, size, scale, rng))
-    picture = _exposed(background, strokes, metal * (0.1 if subtracted else 1), thickest, rng)
+    plane = _exposed(background, strokes, metal * (0.1 if subtracted else 1), thickest, rng)
     beam = _beam(size, rng)
-    picture = _recorded(picture, beam, scale, rng)
+    picture = _recorded(plane, beam, scale, rng)
     field = beam > 0.5
     if drawn is None:
         nothing = np.zeros((size, size), bool)
@@ -57,7 +57,7 @@ def _tree(rng: np.random.Generator, size: int, scale: float) -> Pieces:
         persistence=rng.uniform(0.7, 0.97),
         corkscrew=rng.uniform(0, 0.9) * chance(rng, 0.4),
         crossing=rng.uniform(0.3, 1.0),
-        step=max(3.5 * scale, 1.8),
+        step=max(4.5 * scale, 2.0),
         limit=int(rng.integers(6, 110)),
     )
     trees: list[Pieces] = []
@@ -134,12 +134,10 @@ def _background(size: int, scale: float, subtracted: bool, rng: np.random.Genera
     body = chest(size, scale, rng)
     low, high = np.percentile(body[::4, ::4], (3, 97))
     middle, span = rng.uniform(85, 185), rng.uniform(25, 150)
-    return np.float32(middle) - (body - (low + high) / 2) * np.float32(span / (high - low))
+    return np.asarray(middle - (body - (low + high) / 2) * (span / (high - low)), np.float32)
 
 
-def _exposed(
-    background: Plane, strokes: Strokes, metal: Plane, thickest: float, rng: np.random.Generator
-) -> Plane:
+def _exposed(background: Plane, strokes: Strokes, metal: Plane, thickest: float, rng: np.random.Generator) -> Plane:
     """Background darkened by contrast medium and metal."""
     amount = np.clip(strokes.chord / (2 * thickest), 0, 1.6) ** np.float32(rng.uniform(0.5, 0.95))
     hardened = 1 - np.exp(-amount * np.float32(rng.uniform(0.8, 2.5)))
@@ -187,7 +185,5 @@ def _recorded(picture: Plane, beam: Plane, scale: float, rng: np.random.Generato
     if chance(rng, 0.15):
         picture = 255 - picture
     if chance(rng, 0.3):
-        picture = 255 * np.clip(picture / 255, 0, 1) ** rng.uniform(0.6, 1.6)
+        picture = levels(picture, 0, 255, rng.uniform(0.6, 1.6))
     return filed(picture, rng, 0.4)
-
-

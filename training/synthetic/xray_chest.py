@@ -15,9 +15,16 @@ def chest(size: int, scale: float, rng: np.random.Generator) -> Plane:
     place = _tilted(grid(size), rng)
     body = rng.uniform(0.05, 0.35) * clouds(size, rng.uniform(1, 3), rng, 3)
     body += rng.uniform(0.0, 0.07) * clouds(size, rng.uniform(6, 25), rng, 4, 0.7)
-    for part, probability in ((_heart, 0.7), (_dome, 0.7), (_dome, 0.3), (_spine, 0.6), (_ribs, 0.6), (_long_bone, 0.1)):
+    for part, probability in (
+        (_heart, 0.7),
+        (_dome, 0.7),
+        (_dome, 0.3),
+        (_spine, 0.6),
+        (_ribs, 0.6),
+        (_long_bone, 0.1),
+    ):
         if chance(rng, probability):
-            body += part(place, size, rng)
+            body += part(place, rng)
     if chance(rng, 0.35):
         body += _lung_vessels(size, scale, rng)
     return softened(body, rng.uniform(0.4, 1.5) * scale)
@@ -26,33 +33,33 @@ def chest(size: int, scale: float, rng: np.random.Generator) -> Plane:
 def _tilted(place: Grid, rng: np.random.Generator) -> Grid:
     """Coordinates turned and mirrored, so that nothing always lies at the same place."""
     angle = float(rng.normal(0, 0.25)) + (int(rng.integers(4)) * np.pi / 2 if chance(rng, 0.15) else 0)
-    row, column = place[0] - 0.5, (place[1] - 0.5) * float(rng.choice([-1, 1]))
-    zoom = rng.uniform(0.7, 1.3)
+    row, column = place[0] - 0.5, (place[1] - 0.5) * np.float32(rng.choice([-1, 1]))
+    zoom = np.float32(rng.uniform(0.7, 1.3))
     return (
-        (row * math.cos(angle) + column * math.sin(angle)) * zoom + np.float32(0.5),
-        (column * math.cos(angle) - row * math.sin(angle)) * zoom + np.float32(0.5),
+        (row * np.float32(math.cos(angle)) + column * np.float32(math.sin(angle))) * zoom + np.float32(0.5),
+        (column * np.float32(math.cos(angle)) - row * np.float32(math.sin(angle))) * zoom + np.float32(0.5),
     )
 
 
-def _heart(place: Grid, size: int, rng: np.random.Generator) -> Plane:
+def _heart(place: Grid, rng: np.random.Generator) -> Plane:
     """A dense rounded shadow."""
     row, column = place
     centre, half = rng.uniform(0.35, 0.75, 2).tolist(), rng.uniform(0.25, 0.6, 2).tolist()
     inside = 1 - np.hypot((row - centre[0]) / half[0], (column - centre[1]) / half[1])
-    inside = inside + 0.05 * blobs(size, rng.uniform(2, 5), rng)
+    inside = inside + 0.05 * blobs(len(row), rng.uniform(2, 5), rng)
     dense = rng.uniform(0.1, 0.5) * step(inside, rng.uniform(0.02, 0.25))
     return np.asarray(dense + rng.uniform(0, 0.3) * np.sqrt(np.clip(inside, 0, None)), np.float32)
 
 
-def _dome(place: Grid, size: int, rng: np.random.Generator) -> Plane:
+def _dome(place: Grid, rng: np.random.Generator) -> Plane:
     """A half of the diaphragm: sharp curved edge, dense below."""
     row, column = place
     top, middle, curve = rng.uniform(0.5, 0.95), rng.uniform(-0.1, 1.1), rng.uniform(0.2, 1.4)
-    below = row - top - curve * (column - middle) ** 2 + 0.006 * blobs(size, 4, rng)
+    below = row - top - curve * (column - middle) ** 2 + 0.006 * blobs(len(row), 4, rng)
     return rng.uniform(0.1, 0.55) * step(below, rng.uniform(0.006, 0.05))
 
 
-def _spine(place: Grid, size: int, rng: np.random.Generator) -> Plane:
+def _spine(place: Grid, rng: np.random.Generator) -> Plane:
     """A column of vertebral bodies with brighter discs between them and the shadows of their processes."""
     row, column = place
     middle, width, period = rng.uniform(0.0, 0.8), rng.uniform(0.06, 0.13), rng.uniform(0.13, 0.26)
@@ -67,7 +74,7 @@ def _spine(place: Grid, size: int, rng: np.random.Generator) -> Plane:
     return np.asarray(dense, np.float32)
 
 
-def _ribs(place: Grid, size: int, rng: np.random.Generator) -> Plane:
+def _ribs(place: Grid, rng: np.random.Generator) -> Plane:
     """Curved bands with denser rims, hence with lines that look like vessels."""
     row, column = place
     period, slope, curve = rng.uniform(0.12, 0.3), rng.normal(0, 0.4), rng.uniform(-0.6, 0.6)
@@ -78,7 +85,7 @@ def _ribs(place: Grid, size: int, rng: np.random.Generator) -> Plane:
     return np.asarray(bands * step(column - rng.uniform(-0.6, 0.5), 0.1), np.float32)
 
 
-def _long_bone(place: Grid, size: int, rng: np.random.Generator) -> Plane:
+def _long_bone(place: Grid, rng: np.random.Generator) -> Plane:
     """A shaft with dense walls, as in a limb."""
     row, column = place
     half = rng.uniform(0.07, 0.16)

@@ -22,7 +22,9 @@ def catheter(tip: ArrayLike, size: int, scale: float, rng: np.random.Generator) 
     return np.asarray(tube * rng.uniform(0.25, 1.0), np.float32)
 
 
-def _curve(begin: NDArray[np.floating], end: NDArray[np.floating], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _curve(
+    begin: NDArray[np.floating], end: NDArray[np.floating], size: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """A smooth bow from one point to another, often with a hook at its end; ``(points, 2)``."""
     along = end - begin
     across = np.array([-along[1], along[0]])
