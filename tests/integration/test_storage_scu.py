@@ -1,6 +1,7 @@
 """C-STORE as a destination against Storage SCPs that do what the test tells them."""
 
 import contextlib
+import copy
 import shutil
 import signal
 import threading
@@ -13,7 +14,13 @@ from typing import Any
 import pydicom
 import pytest
 from loopback import LOOPBACK, free_port, start_process, stop_process, wait_for_port, wait_until
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    SegmentationStorage,
+)
 from pynetdicom.transport import AssociationSocket
 from scripted_scp import RawPeer, ScriptedSCP, association_rejection
 from segmentation_files import SegmentationFile, segmentation_file
@@ -27,6 +34,7 @@ from worker.destinations.storage_scu import StorageSCU
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket fd:pytest.PytestUnraisableExceptionWarning"
 )
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 STORESCP = shutil.which("storescp")
 
 
@@ -91,6 +99,77 @@ def test_an_implicit_only_peer_gets_equal_pixels(result: SegmentationFile, closi
     original = pydicom.dcmread(result.path)
     assert {element.tag for element in dataset} == {element.tag for element in original}
     assert dataset.SeriesInstanceUID == original.SeriesInstanceUID
+
+
+def compressed(folder: Path, syntax: str, sop_class_uid: str = SegmentationStorage) -> tuple[Path, pydicom.Dataset]:
+    """A FRACTIONAL segmentation in a lossless transfer syntax, and what is in it."""
+    dataset = pydicom.dcmread(segmentation_file(folder).path)
+    dataset.SOPClassUID = sop_class_uid
+    dataset.SegmentationType = "FRACTIONAL"
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.PixelData = bytes(range(256)) * 32  # two frames of 64 by 64
+    original = copy.deepcopy(dataset)
+    if syntax == RLELossless:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    path = folder / "compressed.dcm"
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    return path, original
+
+
+def uids_of(dataset: pydicom.Dataset) -> dict[str, str]:
+    keywords = {
+        "sop_instance_uid": "SOPInstanceUID", "study_instance_uid": "StudyInstanceUID",
+        "series_instance_uid": "SeriesInstanceUID",
+    }  # fmt: skip
+    return {name: str(dataset[keyword].value) for name, keyword in keywords.items()}
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, DeflatedExplicitVRLittleEndian])
+def test_a_peer_that_knows_the_compression_gets_the_bytes(
+    tmp_path: Path, closing: list[StorageSCU], syntax: str
+) -> None:
+    """Nothing is decoded on the way."""
+    path, original = compressed(tmp_path, syntax)
+    with ScriptedSCP(transfer_syntaxes=[syntax, ImplicitVRLittleEndian]) as scp:
+        closing.append(destination := scu_to(scp.port))
+        assert destination.send(path, **uids_of(original)) == "0x0000 stored"
+    assert scp.received[0].transfer_syntax_uid == syntax
+    assert path.read_bytes().endswith(scp.received[0].data_set)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("accepted", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_another_peer_gets_equal_pixels_uncompressed(
+    tmp_path: Path, closing: list[StorageSCU], syntax: str, accepted: str
+) -> None:
+    """The same object under the same UID, and the answer says what happened."""
+    path, original = compressed(tmp_path, syntax)
+    with ScriptedSCP(transfer_syntaxes=[accepted]) as scp:
+        closing.append(destination := scu_to(scp.port))
+        answer = destination.send(path, **uids_of(original))
+    assert answer == f"0x0000 stored; sent uncompressed, {syntax.name} is not accepted"
+    received = scp.received[0]
+    assert received.transfer_syntax_uid == accepted
+    assert received.sop_instance_uid == original.SOPInstanceUID
+    dataset = pydicom.dcmread(pydicom.filebase.DicomBytesIO(received.data_set), force=True)
+    assert dataset.PixelData == original.PixelData
+    assert dataset.SOPInstanceUID == original.SOPInstanceUID
+    assert {element.tag for element in dataset} == {element.tag for element in original}
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_a_peer_without_label_maps_is_told_in_words(tmp_path: Path, closing: list[StorageSCU], syntax: str) -> None:
+    """For good, and the sentence names class and setting; the association serves the next object."""
+    path, original = compressed(tmp_path, syntax, LABEL_MAP)
+    other = segmentation_file(tmp_path)
+    with ScriptedSCP(sop_classes=[SegmentationStorage]) as scp:
+        closing.append(destination := scu_to(scp.port))
+        with pytest.raises(PermanentDeliveryError, match=r"no Label Map Segmentation Storage; .* out of results"):
+            destination.send(path, **uids_of(original))
+        assert destination.send(other.path, **other.uids) == "0x0000 stored"
+    assert scp.associations == 1
 
 
 @pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007, 0x0107, 0x0111])
@@ -282,21 +361,21 @@ def test_no_accepted_context_is_permanent(
 
 def test_compressed_files_go_out_as_they_are_where_offered(tmp_path: Path, closing: list[StorageSCU]) -> None:
     """Whoever sends other objects names them; what cannot be sent as it is, is not sent in disguise."""
-    rle = "1.2.840.10008.1.2.5"
+    jpeg_ls = str(pydicom.uid.JPEGLSLossless)
     result = segmentation_file(tmp_path)
     dataset = pydicom.dcmread(result.path)
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.RLELossless
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLSLossless
     dataset.PixelData = pydicom.encaps.encapsulate([b"\x00" * 64])
     dataset["PixelData"].is_undefined_length = True
     dataset.save_as(result.path)
-    with ScriptedSCP(transfer_syntaxes=[rle, *storage_scu._UNCOMPRESSED]) as scp:
+    with ScriptedSCP(transfer_syntaxes=[jpeg_ls, *storage_scu._UNCOMPRESSED]) as scp:
         closing.append(plain := scu_to(scp.port))
-        with pytest.raises(PermanentDeliveryError, match="RLE Lossless"):
+        with pytest.raises(PermanentDeliveryError, match="JPEG-LS Lossless"):
             plain.send(result.path, **result.uids)
         settings = StorageSCUSettings(kind="storage_scu", name="x", ae_title="RESULTS", host=LOOPBACK, port=scp.port)
-        closing.append(offering := StorageSCU(settings, own_ae_title="VESSELQ", offered=[(SegmentationStorage, rle)]))
+        closing.append(offering := StorageSCU(settings, own_ae_title="VESSELQ", offered=[(SegmentationStorage, jpeg_ls)]))
         offering.send(result.path, **result.uids)
-    assert scp.received[0].transfer_syntax_uid == rle
+    assert scp.received[0].transfer_syntax_uid == jpeg_ls
     assert scp.received[0].data_set == result.data_set()
 
 

@@ -2,7 +2,8 @@
 
 Opening an association costs more than sending a small object, so the last ones are kept warm. Explicit and implicit
 VR little endian are offered in presentation contexts of their own, so that it is the peer's acceptance and not its
-taste that decides; the bytes of the file go out as they are, unless the peer accepts only the other of the two.
+taste that decides; the bytes of the file go out as they are, unless the peer accepts only another of the syntaxes. Then
+compressed objects are sent uncompressed, with equal pixels under the same UID.
 """
 
 import socket
@@ -16,7 +17,7 @@ import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu import A_ASSOCIATE_RJ
@@ -30,15 +31,23 @@ Offer = tuple[str, str]
 """SOP Class UID and Transfer Syntax UID."""
 
 _VERIFICATION = "1.2.840.10008.1.1"
+_SEGMENTATION, _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 _RESULT_SOP_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
+    _SEGMENTATION,
+    _LABEL_MAP,
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
     "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Grayscale Byte Secondary Capture
     "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture
     "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
 )
 _UNCOMPRESSED = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
-RESULT_OFFERS: tuple[Offer, ...] = tuple((kind, syntax) for kind in _RESULT_SOP_CLASSES for syntax in _UNCOMPRESSED)
+_NAMES = {_LABEL_MAP: "Label Map Segmentation Storage"}
+"""Of SOP classes that are younger than pydicom's dictionary."""
+_LOSSLESS = (str(RLELossless), str(DeflatedExplicitVRLittleEndian))
+RESULT_OFFERS: tuple[Offer, ...] = (
+    *((kind, syntax) for kind in _RESULT_SOP_CLASSES for syntax in _UNCOMPRESSED),
+    *((kind, syntax) for kind in (_SEGMENTATION, _LABEL_MAP) for syntax in _LOSSLESS),
+)
 """What vesselq makes."""
 
 IDLE_SECONDS = 10.0
@@ -171,12 +180,13 @@ class StorageSCU:
 
     def _store(self, association: Association, file: Path, file_meta: FileMetaDataset) -> str:
         """One C-STORE; the association is kept warm when it is still good afterwards."""
-        began = time.monotonic()
         try:
+            payload, remark = self._payload(association, file, file_meta)
+            began = time.monotonic()
             # pynetdicom counts from the first byte sent, not from the last
             timeout_seconds = self._settings.timeout_seconds + file.stat().st_size / _SLOWEST_BYTES_PER_SECOND
             association.dimse_timeout = timeout_seconds
-            response = association.send_c_store(self._payload(association, file, file_meta), priority=_MEDIUM_PRIORITY)
+            response = association.send_c_store(payload, priority=_MEDIUM_PRIORITY)
         except RuntimeError as error:
             raise self._broken() from error
         except OSError as error:
@@ -187,13 +197,16 @@ class StorageSCU:
             raise PermanentDeliveryError(f"the file {file.name} of the result cannot be encoded") from error
         if "Status" in response:
             self._warm.give_back(association)
-            return judge_dimse_status(int(response.Status), self.describe())
+            return judge_dimse_status(int(response.Status), self.describe()) + remark
         if time.monotonic() - began < timeout_seconds:
             raise self._broken()
         raise TransientDeliveryError(f"{self.describe()} took the object but did not answer in {timeout_seconds:.0f} s")
 
-    def _payload(self, association: Association, file: Path, file_meta: FileMetaDataset) -> Any:
-        """The path for bytes as they are, the data set when pynetdicom has to encode it for an accepted context."""
+    def _payload(self, association: Association, file: Path, file_meta: FileMetaDataset) -> tuple[Any, str]:
+        """What to send, and a remark for the answer.
+
+        The path for bytes as they are, a data set when pynetdicom has to encode it for an accepted context.
+        """
         sop_class_uid, syntax = str(file_meta.MediaStorageSOPClassUID), str(file_meta.TransferSyntaxUID)
         accepted = {
             str(context.transfer_syntax[0])
@@ -201,11 +214,18 @@ class StorageSCU:
             if context.abstract_syntax == sop_class_uid
         }
         if syntax in accepted:
-            return file
-        if syntax in _UNCOMPRESSED and accepted.intersection(_UNCOMPRESSED):
-            return pydicom.dcmread(file)
+            return file, ""
+        if accepted.intersection(_UNCOMPRESSED) and syntax in _UNCOMPRESSED:
+            return pydicom.dcmread(file), ""
+        if accepted.intersection(_UNCOMPRESSED) and syntax in _LOSSLESS:
+            return _uncompressed(file), f"; sent uncompressed, {UID(syntax).name} is not accepted"
         self._warm.give_back(association)
-        raise PermanentDeliveryError(f"{self.describe()} accepts no {UID(sop_class_uid).name} in {UID(syntax).name}")
+        sop_class = _NAMES.get(sop_class_uid) or UID(sop_class_uid).name
+        what = f"{sop_class} in {UID(syntax).name}" if accepted else sop_class
+        raise PermanentDeliveryError(
+            f"{self.describe()} accepts no {what}; have it accepted there, or take this kind of object out of results "
+            "of the destination"
+        )
 
     def _broken(self) -> _BrokenAssociationError:
         return _BrokenAssociationError(f"{self.describe()} ended the association before it answered")
@@ -276,6 +296,16 @@ def _file_meta(file: Path) -> FileMetaDataset:
             return read_partial(stream, stop_when=lambda *_: True).file_meta
         except (InvalidDicomError, ValueError, EOFError) as error:
             raise PermanentDeliveryError(f"the file {file.name} of the result is not a DICOM file") from error
+
+
+def _uncompressed(file: Path) -> pydicom.Dataset:
+    """The object in Explicit VR Little Endian: equal pixels, so the same SOP instance (PS3.4 B.4.1.3)."""
+    dataset = pydicom.dcmread(file)
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:
+        dataset.decompress(generate_instance_uid=False)
+    # a deflated file is inflated by reading it
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return dataset
 
 
 def _tune_socket(event: evt.Event, timeout_seconds: float) -> None:
