@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
-sys.path[:0] = [str(DOCS), str(DOCS.parent)]
+sys.path[:0] = [str(DOCS), str(DOCS.parent), str(DOCS.parent / "tests" / "support")]
 
-from reference_blocks import commands, dicom, record, settings, web  # noqa: E402 - found through the path set above
+from reference_blocks import commands, dicom, messy, record, settings, web  # noqa: E402 - found through the path set above
 
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
@@ -31,6 +31,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         dicom.implementation_table, dicom.sop_classes_table, dicom.transfer_syntaxes_table,
         dicom.verification_syntaxes, dicom.rejections_table, dicom.store_statuses_table, dicom.offered_table,
         dicom.answers_table, dicom.vessel_types_table,
+        messy.messy_sources_tables,
         web.routes_sections, web.metrics_table,
     )
 }  # fmt: skip

@@ -5,6 +5,7 @@ source cannot trip it. ``add_instance_modules`` adds the rest.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 from highdicom.content import AlgorithmIdentificationSequence
@@ -20,6 +21,7 @@ from dicom_core.identifiers import MANUFACTURER
 from dicom_core.result import ResultKind
 from worker.seg_writer.catalogue import CATEGORY
 from worker.seg_writer.identity import SegmentationIdentity
+from worker.seg_writer.source_header import text_of
 from worker.seg_writer.stored_values import Values, add_pixels
 from worker.seg_writer.text_values import decimal_strings
 from worker.source_images.functional_groups import functional_group
@@ -27,6 +29,9 @@ from worker.source_series import SourceKind, SourceSeries
 
 _ORIENTATION_NOISE = 1e-3
 """Direction cosines that differ by less describe the same plane; writers round them differently from slice to slice."""
+
+_UNIT_VECTOR_NOISE = 1e-4
+"""Direction cosines of six digits stay below; those of two digits are no unit vectors to a validator."""
 
 
 def assemble(
@@ -221,18 +226,24 @@ def _groups(**macros: dict[str, object]) -> Dataset:
 
 
 def _agreed_orientation(orientations: Sequence[Sequence[float]]) -> list[str]:
-    """The first orientation, when all others differ from it by rounding noise only."""
+    """The first orientation, when all others differ from it by rounding noise only; made unit vectors if coarse."""
     cosines = np.array([[float(value) for value in orientation] for orientation in orientations])
     if cosines.shape[1:] != (6,) or np.abs(cosines - cosines[0]).max() > _ORIENTATION_NOISE:
         raise ValueError("orientations differ")
-    return decimal_strings(orientations[0])
+    row, column = cosines[0, :3], cosines[0, 3:]
+    if max(abs(row @ row - 1), abs(column @ column - 1), abs(row @ column)) < _UNIT_VECTOR_NOISE:
+        return decimal_strings(orientations[0])
+    row /= np.linalg.norm(row)
+    column -= (column @ row) * row
+    return decimal_strings(map(float, (*row, *column / np.linalg.norm(column))))
 
 
 def _slice_thickness(measures: Dataset, positions: Sequence[Sequence[str]]) -> str:
-    """SliceThickness in mm; where the source has none, the median distance between neighbours, else 1."""
-    thickness = measures.get("SliceThickness")
-    if thickness is not None and str(thickness) != "" and float(thickness) > 0:
-        return decimal_strings([thickness])[0]
+    """SliceThickness in mm; where the source has none of use, the median distance between neighbours, else 1."""
+    thickness = text_of(measures, "SliceThickness")
+    with suppress(ValueError):
+        if float(str(thickness)) > 0:
+            return decimal_strings([thickness])[0]
     points = np.array([[float(value) for value in position] for position in positions])
     distances = np.linalg.norm(np.diff(points, axis=0), axis=1)
     distance = round(float(np.median(distances)), 4) if len(distances) else 0.0
@@ -245,11 +256,13 @@ def _slice_thickness(measures: Dataset, positions: Sequence[Sequence[str]]) -> s
 def _name_source_frames(dataset: Dataset, source: SourceSeries) -> None:
     """Number the referenced frames as the source does, not as the header that highdicom saw."""
     numbers = sorted(frame.frame_number for frame in source.frames)
-    if numbers == list(range(1, int(source.datasets[0].NumberOfFrames) + 1)):
+    if numbers == list(range(1, len(numbers) + 1)):
         return
-    for groups in dataset.PerFrameFunctionalGroupsSequence:
-        image = groups.DerivationImageSequence[0].SourceImageSequence[0]
-        image.ReferencedFrameNumber = numbers[int(image.get("ReferencedFrameNumber") or 1) - 1]
+    images = (
+        groups.DerivationImageSequence[0].SourceImageSequence[0] for groups in dataset.PerFrameFunctionalGroupsSequence
+    )
+    for image in {id(image): image for image in images}.values():  # highdicom gives one item to several segments
+        image.ReferencedFrameNumber = numbers[int(image.ReferencedFrameNumber) - 1]
 
 
 def _identify_segments_in_every_frame(dataset: Dataset) -> None:

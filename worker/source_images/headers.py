@@ -54,9 +54,8 @@ class SourceHeader:
         return f"Instance {self.uid}"
 
     def text(self, keyword: str) -> str:
-        """The attribute's value as text, "" where it is absent or empty."""
-        value = self.dataset.get(keyword)
-        return "" if value is None else str(value).strip()
+        """The attribute's value as text, "" where it is absent, empty or unreadable."""
+        return text(self.dataset, keyword)
 
     def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
         """The attribute's ``count`` numbers, None where it is absent or empty.
@@ -65,6 +64,25 @@ class SourceHeader:
             DamagedSourceError: There are more or fewer values than ``count``, or one is not finite.
         """
         return numbers(self.dataset, keyword, count)
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """The attribute's value as text, "" where it is absent, empty or unreadable."""
+    try:
+        value = dataset.get(keyword)
+    except (ValueError, TypeError, ArithmeticError, LookupError, NotImplementedError):
+        return ""
+    return "" if value is None else str(value).strip()
+
+
+def spacing(dataset: Dataset) -> tuple[float, ...]:
+    """PixelSpacing in millimetres, between rows and between columns; empty where it is absent or no distance.
+
+    Raises:
+        DamagedSourceError: There are not two finite numbers.
+    """
+    found = numbers(dataset, "PixelSpacing", 2) or ()
+    return found if found and min(found) > 0 else ()
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:

@@ -6,56 +6,22 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
-from pydicom import uid
-
 from dicom_core.errors import DamagedSourceError, UnsupportedSourceError
 from dicom_core.identifiers import is_uid
 from worker.image_stack import Arrangement, FrameIdentity
+from worker.source_images.choosing import LeftOut, chosen_images, sequence
 from worker.source_images.damage import damage_named, pydicom_silenced
 from worker.source_images.functional_groups import functional_group
-from worker.source_images.headers import SourceHeader, numbers, read_headers
+from worker.source_images.headers import SourceHeader, read_headers
 from worker.source_images.imaging_kind import imaging_of
-from worker.source_images.phases import NUMBER, over_time
-from worker.source_images.slice_geometry import OTHER_AT_PLACE, Plane, Volumes, arrange
+from worker.source_images.phases import over_time
+from worker.source_images.planes import frame_plane, slice_plane
+from worker.source_images.slice_geometry import OTHER_AT_PLACE, Volumes, arrange
 from worker.source_series import SourceKind, SourceSeries
 
-_NO_SOURCE = {
-    uid.SegmentationStorage: "a segmentation",
-    uid.UID("1.2.840.10008.5.1.4.1.1.66.7"): "a label map segmentation",
-    uid.RTDoseStorage: "a radiotherapy dose",
-    uid.VLWholeSlideMicroscopyImageStorage: "a tiled microscopy image",
-}
-_SLICE_MARKS = (
-    "TemporalPositionIdentifier",
-    "NominalPercentageOfCardiacPhase",
-    "TriggerTime",
-    "EchoTime",
-    "DiffusionBValue",
-    "ImageType",
-    "KVP",
-    "AcquisitionNumber",
-    "FrameReferenceTime",
-    "AcquisitionTime",
-    "ContentTime",
-)
-"""What may tell apart the volumes of one series of slices, tried in this order."""
-_FRAME_MARKS = (
-    ("FrameContentSequence", "TemporalPositionIndex"),
-    ("TemporalPositionSequence", "TemporalPositionTimeOffset"),
-    ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
-    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-    ("MREchoSequence", "EffectiveEchoTime"),
-    ("MRDiffusionSequence", "DiffusionBValue"),
-    ("FrameContentSequence", "StackID"),
-    ("FrameContentSequence", "FrameAcquisitionNumber"),
-    ("FrameContentSequence", "FrameReferenceDateTime"),
-    ("FrameContentSequence", "FrameAcquisitionDateTime"),
-)
-"""The same for the frames of one enhanced object: functional group and attribute in it (PS3.3 C.7.6.16.2)."""
+_NO_SPACING = "no usable pixel spacing: the images are taken one by one, not as a volume"
 MOST_PARTS = 200
 """Each part becomes an object of its own in the archive; a 4D series has a few dozen."""
-
-LeftOut = list[tuple[str, str]]
 
 
 def read_series(paths: Sequence[Path]) -> tuple[SourceSeries, ...]:
@@ -86,9 +52,7 @@ def read_series(paths: Sequence[Path]) -> tuple[SourceSeries, ...]:
         raise UnsupportedSourceError("The files belong to several series; give the files of one")
     with pydicom_silenced():
         left_out: LeftOut = []
-        images = _without_repetitions(_images(headers, left_out), left_out)
-        images = _largest_class(images, left_out)
-        parts = _parts(images, left_out)
+        parts = _parts(chosen_images(headers, left_out), left_out)
     if len(parts) > MOST_PARTS:
         raise UnsupportedSourceError(
             f"The series falls into {len(parts)} volumes at the same places, and a result has {MOST_PARTS} at most; "
@@ -107,58 +71,6 @@ def _parts(images: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceSeri
     if longest.number_of_frames == 1 and _Placement.SLICE in placements.values():
         return _slice_series(images, left_out)
     return [_unplaced_series(images, left_out)]
-
-
-# --- choosing instances -----------------------------------------------------------------------------------------------
-
-
-def _images(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceHeader]:
-    """Only instances with pixels that may be a source; the reasons for the others go to ``left_out``."""
-    images = []
-    reason = ""
-    for header in headers:
-        sop_class = header.sop_class
-        if sop_class in _NO_SOURCE:
-            reason = f"{_NO_SOURCE[sop_class]}, which is no source image"
-        elif (not header.rows or not header.columns) and "Image Storage" in sop_class.name:
-            raise DamagedSourceError(f"{header.name}: the image has no Rows and Columns; send it again")
-        elif not header.rows or not header.columns:
-            reason = "an object without pixels"
-        else:
-            images.append(header)
-            continue
-        left_out.append((header.uid, reason))
-    if not images:
-        raise UnsupportedSourceError(f"There is nothing to segment: the series holds {reason}")
-    return images
-
-
-def _without_repetitions(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceHeader]:
-    first: dict[str, SourceHeader] = {}
-    for header in headers:
-        if first.setdefault(header.uid, header) is not header:
-            left_out.append((header.uid, "the same SOPInstanceUID as another file"))
-    return list(first.values())
-
-
-def _largest_class(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceHeader]:
-    """The instances of the SOP class with most frames, without localizers unless there is nothing else."""
-    images = [header for header in headers if not _is_localizer(header)] or list(headers)
-    frames: Counter[str] = Counter()
-    for header in images:
-        frames[header.sop_class] += header.number_of_frames
-    largest = frames.most_common(1)[0][0]
-    for header in headers:
-        if header not in images:
-            left_out.append((header.uid, "a localizer"))
-        elif header.sop_class != largest:
-            left_out.append((header.uid, "another SOP class than most of the series"))
-    return [header for header in images if header.sop_class == largest]
-
-
-def _is_localizer(header: SourceHeader) -> bool:
-    """Value 3 of ImageType (PS3.3 C.7.6.1.1.2, C.8.2.1.1.1)."""
-    return "LOCALIZER" in {str(word).upper() for word in header.dataset.get("ImageType") or ()}
 
 
 class _Placement(StrEnum):
@@ -196,7 +108,7 @@ def _placed_frames_series(
     others = [header for header in images if placements[header] is not _Placement.FRAMES]
     left_out += [(header.uid, "its frames have no place in the patient, unlike the others'") for header in others]
     told = (f"{len(others)} images without a place in the patient are not segmented",) if others else ()
-    taken = sorted((header for header in images if header not in others), key=_sequence)
+    taken = sorted((header for header in images if header not in others), key=sequence)
     parts = []
     for number, header in enumerate(taken, 1):
         label = f"volume {number} of {len(taken)}" if len(taken) > 1 else ""
@@ -209,20 +121,20 @@ def _parts_of_instance(header: SourceHeader, label: str, told: tuple[str, ...]) 
     described = len(header.dataset.get("PerFrameFunctionalGroupsSequence") or [])
     if described != header.number_of_frames:
         raise DamagedSourceError(f"NumberOfFrames is {header.number_of_frames}, but {described} frames are described")
-    found = arrange([_frame_plane(header, number) for number in range(1, described + 1)])
+    found = arrange([frame_plane(header, number) for number in range(1, described + 1)])
     whole = SourceSeries(
         kind=SourceKind.RUN,
-        arrangement=Arrangement.RUN if found.at_one_place else Arrangement.FRAMES,
+        arrangement=_arrangement_at_one_place(found),
         imaging=imaging_of(header.dataset),
         datasets=(header.dataset,),
         paths=(header.path,),
         frames=tuple(FrameIdentity(header.uid, number) for number in range(1, described + 1)),
-        warnings=told,
+        warnings=(*told, *_spacing_warning(found)),
         part_label=label,
     )
     # Placed frames are volumes, unless all lie at one place (cine) or most have no parallel (radial OCT scans).
     in_parallel = described - sum(reason != OTHER_AT_PLACE for reason in found.left_out.values())
-    if found.at_one_place or 2 * in_parallel < described:
+    if found.at_one_place or not found.pixel_spacing or 2 * in_parallel < described:
         return [whole]
     return [
         replace(
@@ -237,38 +149,20 @@ def _parts_of_instance(header: SourceHeader, label: str, told: tuple[str, ...]) 
     ]
 
 
-def _frame_plane(header: SourceHeader, frame_number: int) -> Plane:
-    position = functional_group(header.dataset, frame_number, "PlanePositionSequence")
-    orientation = functional_group(header.dataset, frame_number, "PlaneOrientationSequence")
-    place = numbers(position, "ImagePositionPatient", 3) if position else None
-    cosines = numbers(orientation, "ImageOrientationPatient", 6) if orientation else None
-    if not place or not cosines:
-        raise DamagedSourceError(f"frame {frame_number} has no position or orientation")
-    return Plane(cosines, place, marks=_frame_marks(header, frame_number))
-
-
-def _frame_marks(header: SourceHeader, frame_number: int) -> dict[str, str]:
-    marks = {}
-    for group, keyword in _FRAME_MARKS:
-        macro = functional_group(header.dataset, frame_number, group)
-        marks[keyword] = "" if macro is None else str(macro.get(keyword, ""))
-    return {**marks, NUMBER: str(frame_number)}
-
-
 # --- slices -----------------------------------------------------------------------------------------------------------
 
 
 def _slice_series(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceSeries]:
-    in_sequence = sorted(headers, key=_sequence)
+    in_sequence = sorted(headers, key=sequence)
     planes = []
     for header in in_sequence:
         with damage_named(header.name):
-            planes.append(_slice_plane(header))
+            planes.append(slice_plane(header))
     with damage_named(f"Series {headers[0].text('SeriesInstanceUID')}"):
         found = arrange(planes)
     left_out += [(in_sequence[index].uid, reason) for index, reason in sorted(found.left_out.items())]
-    if found.at_one_place:
-        return [_one_place(found, in_sequence)]
+    if found.at_one_place or not found.pixel_spacing:
+        return [_pictures(found, in_sequence)]
     parts = []
     for volume in found.volumes:
         taken = [in_sequence[index] for index in volume.order]
@@ -278,12 +172,20 @@ def _slice_series(headers: Sequence[SourceHeader], left_out: LeftOut) -> list[So
     return parts
 
 
-def _one_place(found: Volumes, headers: Sequence[SourceHeader]) -> SourceSeries:
-    """One slice over time (or at several echoes) is no volume: pictures, as a cine loop is a run."""
+def _pictures(found: Volumes, headers: Sequence[SourceHeader]) -> SourceSeries:
+    """One slice over time (or at several echoes) is no volume, nor are slices whose size nobody knows."""
     taken = [headers[index] for volume in found.volumes for index in volume.order]
-    moving = over_time(found.volumes[0].label)
-    part = _single_frames(taken, SourceKind.PICTURES, Arrangement.RUN if moving else Arrangement.FRAMES)
-    return replace(part, warnings=found.warnings)
+    part = _single_frames(taken, SourceKind.PICTURES, _arrangement_at_one_place(found))
+    return replace(part, warnings=(*found.warnings, *_spacing_warning(found)))
+
+
+def _arrangement_at_one_place(found: Volumes) -> Arrangement:
+    moving = found.at_one_place and over_time(found.volumes[0].label)
+    return Arrangement.RUN if moving else Arrangement.FRAMES
+
+
+def _spacing_warning(found: Volumes) -> tuple[str, ...]:
+    return () if found.pixel_spacing else (_NO_SPACING,)
 
 
 def _single_frames(taken: Sequence[SourceHeader], kind: SourceKind, arrangement: Arrangement) -> SourceSeries:
@@ -295,21 +197,6 @@ def _single_frames(taken: Sequence[SourceHeader], kind: SourceKind, arrangement:
         paths=tuple(header.path for header in taken),
         frames=tuple(FrameIdentity(header.uid, 1) for header in taken),
     )
-
-
-def _sequence(header: SourceHeader) -> tuple[int, str]:
-    """The order in which equals are preferred; the UID makes it the same for any order of files."""
-    return int(header.dataset.get("InstanceNumber") or 0), header.uid
-
-
-def _slice_plane(header: SourceHeader) -> Plane:
-    orientation, position = header.numbers("ImageOrientationPatient", 6), header.numbers("ImagePositionPatient", 3)
-    if not orientation or not position or not header.text("FrameOfReferenceUID"):
-        raise DamagedSourceError("this slice has no place among the others (position, orientation, frame of reference)")
-    family = (header.rows, header.columns, header.text("FrameOfReferenceUID"), header.text("PhotometricInterpretation"))
-    marks = {keyword: header.text(keyword) for keyword in _SLICE_MARKS}
-    marks[NUMBER] = header.text("InstanceNumber")
-    return Plane(orientation, position, header.numbers("PixelSpacing", 2) or (), family, marks)
 
 
 def _snap_orientation(headers: Sequence[SourceHeader], orientation: tuple[float, ...]) -> None:
@@ -324,7 +211,7 @@ def _snap_orientation(headers: Sequence[SourceHeader], orientation: tuple[float,
 
 def _unplaced_series(images: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
     """Runs and pictures of one size: the size with most frames, the first of equals."""
-    in_sequence = sorted(images, key=_sequence)
+    in_sequence = sorted(images, key=sequence)
     frames: Counter[tuple[int, int, bool]] = Counter()
     for header in in_sequence:
         frames[_size(header)] += header.number_of_frames

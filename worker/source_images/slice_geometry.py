@@ -68,12 +68,14 @@ class Volumes:
     Attributes:
         volumes: At least one, in the order of time (echo, acquisition, ...).
         orientation: The one orientation that holds for all of their planes.
+        pixel_spacing: The one pixel spacing in millimetres, empty where unknown.
         left_out: Index of each plane that is in none, with the reason in words.
         warnings: What the reader should know about all of them.
     """
 
     volumes: tuple[Volume, ...]
     orientation: tuple[float, ...]
+    pixel_spacing: tuple[float, ...]
     left_out: Mapping[int, str]
     warnings: tuple[str, ...]
 
@@ -136,7 +138,7 @@ def arrange(planes: Sequence[Plane]) -> Volumes:
         volumes.append(Volume(order, phase.label, tuple(warnings)))
     reasons = Counter(left_out.values())
     told = tuple(f"{count} left out: {reason}" for reason, count in sorted(reasons.items()))
-    return Volumes(tuple(volumes), orientation, left_out, told)
+    return Volumes(tuple(volumes), orientation, planes[chosen[0]].pixel_spacing, left_out, told)
 
 
 def _largest_parallel_set(planes: Sequence[Plane]) -> list[int]:
