@@ -15,8 +15,9 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 from console.demo.studies import DemoStudy, demo_studies  # noqa: E402 - found through the path set above
+from worker.pictures import preview_files  # noqa: E402
+from worker.pictures.previews import write_previews  # noqa: E402
 from worker.pixels.decoding import decode  # noqa: E402
-from worker.seg_writer.preview import write_preview  # noqa: E402
 from worker.segmenters.interface import Prompt  # noqa: E402
 from worker.segmenters.ridge import RidgeSegmenter  # noqa: E402
 from worker.source_images.reading import read_series  # noqa: E402
@@ -42,11 +43,11 @@ def main() -> None:
 
 def _preview(study: DemoStudy, folder: Path) -> Image.Image:
     """The preview of one study, scaled to the common height."""
-    stack = decode(read_series(study.paths)[0], maximum_bytes=_MOST_BYTES, threads=2)
+    source = read_series(study.paths)[0]
+    stack = decode(source, maximum_bytes=_MOST_BYTES, threads=2)
     found = RidgeSegmenter().segment(stack, Prompt(), lambda _: None)
-    path = folder / f"{study.modality}.png"
-    write_preview(stack, found, path)
-    with Image.open(path) as preview:
+    write_previews(source, stack, found, folder)
+    with Image.open(folder / preview_files.OVERLAY) as preview:
         width = round(preview.width * HEIGHT_PIXELS / preview.height)
         return preview.resize((width, HEIGHT_PIXELS), Image.Resampling.LANCZOS)
 

@@ -74,13 +74,13 @@ def vessel_projections(
 
 
 def _arranged(chosen: Sequence[View], sizes: Sequence[float]) -> tuple[list[list[View]], float]:
-    """Three views in a row, or the first two above each other where the volume is flat: whatever shows more.
+    """The views in a row, or the first two above each other where the volume is flat: whatever shows more.
 
     Returns:
         The views by column, and the pixels of the picture for a millimetre.
     """
     found = []
-    for columns in ([[view] for view in chosen], [list(chosen[:2]), list(chosen[2:])]):
+    for columns in ([[view] for view in chosen], [list(chosen[:2]), *([view] for view in chosen[2:])]):
         height = max(sum(sizes[view.vertical] for view in column) for column in columns)
         width = sum(max(sizes[view.horizontal] for view in column) for column in columns)
         found.append((columns, min(_HEIGHT / height, _WIDTH / width)))

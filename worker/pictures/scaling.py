@@ -6,9 +6,6 @@ from PIL import Image
 
 from worker.pictures.display import Picture
 
-_COVERED = 0.35
-"""Share of a pixel that a vessel must cover to stay visible in a smaller picture: thin ones would vanish at a half."""
-
 
 def scale_for(rows: int, columns: int, *, least: int, most: int) -> float:
     """Factor that brings the longer side to at least ``least`` (whole factors only) and at most ``most`` pixels."""
@@ -35,13 +32,8 @@ def resized_mask(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.
     """The mask ``(rows, columns)`` in another ``shape``; smooth when larger, thin lines kept when smaller."""
     if mask.shape == shape:
         return mask
-    grown = shape[0] * shape[1] > mask.size
-    cover = coverage(mask, shape)
-    return cover > (0.5 if grown else _COVERED)
-
-
-def coverage(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """How much of each pixel of a picture of ``shape`` the mask covers, 0 to 1."""
-    image = Image.fromarray(mask.astype(np.float32))
-    resized: NDArray[np.float32] = np.asarray(image.resize(shape[::-1], Image.Resampling.BILINEAR), np.float32)
-    return np.clip(resized, 0, 1)
+    shrink = max(mask.shape[0] / shape[0], mask.shape[1] / shape[1])
+    filtering = Image.Resampling.BILINEAR if shrink <= 1 else Image.Resampling.BOX
+    covered = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(shape[::-1], filtering), np.float32)
+    # a line one pixel wide covers 1/shrink of a pixel, or half of that in each of two neighbours
+    return covered > (0.5 if shrink <= 1 else 0.499 / shrink)

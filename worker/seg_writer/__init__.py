@@ -1,1 +1,1 @@
-"""DICOM Segmentation objects for every class of source, their validation, and preview pictures."""
+"""DICOM Segmentation objects for every class of source and their validation."""
