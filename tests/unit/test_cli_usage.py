@@ -16,7 +16,7 @@ COMMANDS = (
     ["up"], ["listener"], ["dispatcher"], ["worker"], ["web"], ["demo"], ["send"], ["segment"], ["studies"],
     ["studies", "close"], ["jobs"], ["retry"], ["cancel"], ["audit"], ["audit", "verify"], ["db"], ["db", "upgrade"],
     ["config"], ["config", "init"], ["config", "check"], ["doctor"], ["models"], ["models", "list"],
-    ["models", "show"], ["version"],
+    ["models", "show"], ["seg"], ["seg", "show"], ["seg", "compare"], ["version"],
 )  # fmt: skip
 
 

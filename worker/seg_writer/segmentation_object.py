@@ -57,12 +57,13 @@ class SegmentationObject:
         fractional_type: ``"PROBABILITY"``, ``"OCCUPANCY"`` or ``""``.
         transfer_syntax: Its name.
         equipment: Who made it: manufacturer, model and versions.
-        created: ContentDate and ContentTime as written.
+        created: ContentDate and ContentTime, for example ``2024-02-29 12:00:00``; ``""`` where they are not told.
         rows: Rows.
         columns: Columns.
         segments: In the order of the object, without the background of a label map.
         frames: What each stored frame is about.
         geometry: None for an object without frame of reference.
+        source_instances: SOPInstanceUIDs of all images that frames or the list of references name.
         warnings: What a reader should know, in words.
     """
 
@@ -80,14 +81,10 @@ class SegmentationObject:
     segments: tuple[Segment, ...]
     frames: tuple[FrameDescription, ...]
     geometry: Geometry | None
+    source_instances: frozenset[str]
     warnings: tuple[str, ...]
     _pixels: StoredPixels = field(repr=False, compare=False)
     _maximum: int = field(default=1, repr=False, compare=False)
-
-    @property
-    def source_instances(self) -> frozenset[str]:
-        """SOPInstanceUIDs of all images that the frames refer to."""
-        return frozenset(source.sop_instance_uid for frame in self.frames for source in frame.sources)
 
     def stored(self, index: int) -> Frame:
         """The ``(rows, columns)`` pixels of one stored frame (0-based) as they are in the object."""
@@ -105,9 +102,7 @@ class SegmentationObject:
         """
         if self.segmentation_type == "LABELMAP":
             return _LazyFrames(self._label_keys(), lambda key, index: self.stored(index) == key[0])
-        if self.segmentation_type == "FRACTIONAL":
-            return _LazyFrames(self._keys(), lambda _, index: 2 * self.stored(index).astype(np.int32) >= self._maximum)
-        return _LazyFrames(self._keys(), lambda _, index: self.stored(index))
+        return _LazyFrames(self._keys(), lambda _, index: self._decided(self.stored(index)))
 
     @property
     def fractions(self) -> Mapping[MaskKey, NDArray[np.float32]]:
@@ -119,6 +114,27 @@ class SegmentationObject:
         if self.segmentation_type != "FRACTIONAL":
             raise InvalidSegmentationError("Only a FRACTIONAL segmentation holds fractions.")
         return _LazyFrames(self._keys(), self._fraction)
+
+    def counted(self) -> dict[int, tuple[int, int]]:
+        """Frames that show a segment and its voxels, by segment number; a fraction counts from half."""
+        counts = {segment.number: (0, 0) for segment in self.segments}
+        for index, frame in enumerate(self.frames):
+            for number, voxels in self._voxels(frame, self.stored(index)):
+                frames, total = counts.get(number, (0, 0))
+                counts[number] = (frames + 1, total + voxels)
+        return counts
+
+    def _voxels(self, frame: FrameDescription, stored: Frame) -> Iterator[tuple[int, int]]:
+        if self.segmentation_type == "LABELMAP":
+            found = enumerate(np.bincount(stored.reshape(-1)).tolist())
+            yield from ((label, voxels) for label, voxels in found if label and voxels)
+        elif voxels := int(np.count_nonzero(self._decided(stored))):
+            yield frame.segment_number, voxels
+
+    def _decided(self, stored: Frame) -> NDArray[np.bool_]:
+        if self.segmentation_type == "FRACTIONAL":
+            return 2 * stored.astype(np.int32) >= self._maximum
+        return stored
 
     def _fraction(self, _: MaskKey, index: int) -> NDArray[np.float32]:
         return np.divide(self.stored(index), self._maximum, dtype=np.float32)
@@ -195,12 +211,13 @@ def _object(dataset: Dataset) -> SegmentationObject:
         fractional_type=_text(dataset, "SegmentationFractionalType"),
         transfer_syntax=dataset.file_meta.TransferSyntaxUID.name,
         equipment=_equipment(dataset),
-        created=" ".join(filter(None, (_text(dataset, "ContentDate"), _text(dataset, "ContentTime")))),
+        created=_created(_text(dataset, "ContentDate"), _text(dataset, "ContentTime")),
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         segments=segments,
         frames=frames,
         geometry=_geometry(dataset, frames),
+        source_instances=_source_instances(dataset, frames),
         warnings=tuple(_warnings(segments, frames)),
         _pixels=StoredPixels(dataset),
         _maximum=int(dataset.get("MaximumFractionalValue") or 1),
@@ -212,11 +229,26 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return "" if value is None else str(value)
 
 
+def _created(date: str, time: str) -> str:
+    day = f"{date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == 8 else date
+    hour = ":".join(filter(None, (time[:2], time[2:4], time[4:6])))
+    return " ".join(filter(None, (day, hour)))
+
+
 def _equipment(dataset: Dataset) -> str:
     versions = dataset.get("SoftwareVersions") or ()
     versions = [versions] if isinstance(versions, str) else versions
     names = [_text(dataset, "Manufacturer"), _text(dataset, "ManufacturerModelName")]
     return " ".join(filter(None, (*names, *map(str, versions))))
+
+
+def _source_instances(dataset: Dataset, frames: tuple[FrameDescription, ...]) -> frozenset[str]:
+    listed = (
+        _text(reference, "ReferencedSOPInstanceUID")
+        for series in dataset.get("ReferencedSeriesSequence") or ()
+        for reference in series.get("ReferencedInstanceSequence") or ()
+    )
+    return frozenset(listed) | {source.sop_instance_uid for frame in frames for source in frame.sources}
 
 
 def _geometry(dataset: Dataset, frames: tuple[FrameDescription, ...]) -> Geometry | None:
