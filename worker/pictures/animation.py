@@ -18,6 +18,7 @@ MOST_PIXELS = 512
 MOST_BYTES = 2_000_000
 _MARGIN_FRAMES = 3
 _QUALITIES = (70, 45, 25)
+_TRIAL_STEP, _TRIAL_MARGIN = 8, 1.3
 _FASTEST_MS, _SLOWEST_MS = 40, 500
 
 
@@ -48,11 +49,15 @@ def animated_webp(pictures: Sequence[Picture], frame_ms: float) -> bytes:
         pictures: Of one size.
         frame_ms: How long each is shown; kept between 40 and 500 ms, what is faster or slower cannot be watched.
     """
-    duration = round(min(_SLOWEST_MS, max(_FASTEST_MS, frame_ms)))
+    duration = round(min(_SLOWEST_MS, max(_TRIAL_STEP, _TRIAL_MARGIN = 8, 1.3
+_FASTEST_MS, frame_ms)))
     shape = (pictures[0].shape[0], pictures[0].shape[1])
     while True:
         small = [resized_picture(picture, shape) for picture in pictures]
         for quality in _QUALITIES:
+            # a few frames tell whether it is worth to encode all of them
+            if _TRIAL_STEP * len(_encoded(small[::_TRIAL_STEP], duration, quality)) > _TRIAL_MARGIN * MOST_BYTES:
+                continue
             content = _encoded(small, duration, quality)
             if len(content) <= MOST_BYTES or max(shape) == 1:
                 return content
