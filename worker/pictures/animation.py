@@ -49,8 +49,7 @@ def animated_webp(pictures: Sequence[Picture], frame_ms: float) -> bytes:
         pictures: Of one size.
         frame_ms: How long each is shown; kept between 40 and 500 ms, what is faster or slower cannot be watched.
     """
-    duration = round(min(_SLOWEST_MS, max(_TRIAL_STEP, _TRIAL_MARGIN = 8, 1.3
-_FASTEST_MS, frame_ms)))
+    duration = round(min(_SLOWEST_MS, max(_FASTEST_MS, frame_ms)))
     shape = (pictures[0].shape[0], pictures[0].shape[1])
     while True:
         small = [resized_picture(picture, shape) for picture in pictures]
