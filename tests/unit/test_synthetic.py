@@ -20,6 +20,7 @@ from training.synthetic.sampling import sample, sample_negative
 from training.synthetic.shards import picture, read_shard, write_shards
 from training.synthetic.sheet import contact_sheet, outlined
 from training.synthetic.strokes import draw, lumen
+from training.synthetic.visibility import hidden
 
 SIZE = 192
 SEEDS = range(10)
@@ -319,6 +320,25 @@ class TestCamera:
         after = compressed(pixels, 90)
         assert after.shape == pixels.shape
         assert np.abs(after.astype(int) - pixels).mean() < 4
+
+
+class TestVisibility:
+    """Which vessels nobody could draw."""
+
+    def test_only_vessels_that_differ_are_seen(self) -> None:
+        """Of two tubes of which one is painted into noise, the other one is hidden."""
+        rng = np.random.default_rng(0)
+        shown, missing = (lumen(path([[row, -9], [row, 200]], 2.5), SIZE) for row in (50, 140))
+        image = np.clip(120 + 12 * rng.standard_normal((SIZE, SIZE)) - 40 * shown, 0, 255).astype(np.uint8)
+        found = hidden(image, shown | missing, np.ones((SIZE, SIZE), bool))
+        assert found[missing].mean() > 0.7
+        assert found[shown].mean() < 0.02
+        assert not (found & ~(shown | missing)).any()
+
+    def test_black_hides_everything(self) -> None:
+        """Where the picture is black nothing is seen, in colour as well."""
+        tube = lumen(path([[50, -9], [50, 200]], 2.5), SIZE)
+        assert hidden(np.zeros((SIZE, SIZE, 3), np.uint8), tube, np.ones_like(tube))[tube].all()
 
 
 class TestCommand:

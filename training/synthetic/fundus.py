@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 from training.synthetic.camera import filed, motion_blurred, noisy, sharpened
 from training.synthetic.fields import blobs, chance, softened, step
 from training.synthetic.fundus_retina import Eye, lesions, retina
-from training.synthetic.growth import Floats, Habit, Pieces, Steering, grow, joined
+from training.synthetic.growth import Floats, Habit, Pieces, Steering, area, grow, joined
 from training.synthetic.picture import Plane, SyntheticPicture
 from training.synthetic.strokes import Strokes, draw, lumen
 
 _VEIN_DENSITY = np.array((0.35, 1.0, 0.8), np.float32)
 _ARTERY_DENSITY = np.array((0.14, 0.85, 0.75), np.float32)
 """Optical density of the thickest vessel in red, green and blue, relative to each other: blood takes the green."""
+_LEAST_SHARE = 0.03
+"""Of the picture that vessels cover."""
 
 
 def fundus_photograph(rng: np.random.Generator, size: int) -> SyntheticPicture:
     """One picture. The choroid's vessels, haemorrhages and reflexes are not vessels of the retina."""
-    eye = _eye(rng, size)
-    arteries = _vessels(eye, eye.thickest * rng.uniform(0.6, 0.9), rng, size)
-    veins = _vessels(eye, eye.thickest, rng, size)
+    eye, arteries, veins = _vessels_in_view(rng, size)
     drawn = draw(arteries, size), draw(veins, size)
     aperture = _aperture(size, rng)
     picture = retina(eye, size, rng)
@@ -35,6 +35,17 @@ def fundus_photograph(rng: np.random.Generator, size: int) -> SyntheticPicture:
     sure = lumen(both.where(both.begin_radius > max(0.12 * eye.thickest, 0.65 * size / 512)), size)
     line = (drawn[0].centre_line | drawn[1].centre_line) & mask
     return SyntheticPicture(filed(picture, rng, 0.45), mask, line, mask & ~sure, field, "fundus")
+
+
+def _vessels_in_view(rng: np.random.Generator, size: int) -> tuple[Eye, Pieces, Pieces]:
+    """An eye that shows a fair share of its arteries and veins: the first of four, or the last."""
+    for _ in range(4):
+        eye = _eye(rng, size)
+        arteries = _vessels(eye, eye.thickest * rng.uniform(0.6, 0.9), rng, size)
+        veins = _vessels(eye, eye.thickest, rng, size)
+        if area(arteries, size) + area(veins, size) > _LEAST_SHARE:
+            break
+    return eye, arteries, veins
 
 
 def _eye(rng: np.random.Generator, size: int) -> Eye:

@@ -67,7 +67,7 @@ def _choroid(eye: Eye, size: int, rng: np.random.Generator) -> Plane:
     """Broad, blurred vessels behind the retina, lighter or darker than what lies between them."""
     if chance(rng, 0.45):
         return np.zeros((size, size), np.float32)
-    if chance(rng, 0.4):
+    if chance(rng, 0.15):
         noise = blobs(size, rng.uniform(8, 25), rng, rng.uniform(0.5, 2.5))
         web = np.exp(-((noise / rng.uniform(0.2, 0.5)) ** 2)) - 0.4
         return np.asarray(float(rng.choice([-1, 1])) * rng.uniform(0.03, 0.14) * web, np.float32)

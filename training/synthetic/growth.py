@@ -249,11 +249,13 @@ class _Growing:
             return
         rng, habit, count = self._rng, self._habit, len(due)
         ratio = rng.uniform(*habit.side_ratio, count)
-        angle = rng.choice([-1.0, 1.0], count) * rng.uniform(*habit.side_angle, count)
+        angle = np.sign(rng.random(count) - 0.5) * rng.uniform(*habit.side_angle, count)
         length = rng.uniform(*habit.length, count)
         radius = self._tips[_RADIUS, due]
         self._tips[_COUNTDOWN, due] = rng.uniform(*habit.interval, count) * radius
         grown = radius * ratio >= habit.minimum_radius
+        if not grown.any():
+            return
         due, ratio, angle, radius = due[grown], ratio[grown], angle[grown], radius[grown]
         self._tips[_RADIUS, due] *= (1 - ratio**3) ** (1 / 3)
         young = self._tips[:, due]

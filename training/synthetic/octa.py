@@ -62,10 +62,10 @@ def _fovea(rng: np.random.Generator, size: int) -> tuple[NDArray[np.float32], fl
 
 def _tree(rng: np.random.Generator, size: int, scale: float, fovea: NDArray[np.float32], zone: float) -> Pieces:
     """Trunks that pass the fovea above and below and send their branches towards it."""
-    thick = rng.uniform(2.0, 5.5) * scale
+    thick = rng.uniform(2.4, 5.5) * scale
     habit = Habit(
         minimum_radius=max(rng.uniform(0.65, 1.1) * scale, 0.6),
-        interval=(rng.uniform(3, 8), rng.uniform(12, 26)),
+        interval=(rng.uniform(2, 6), rng.uniform(9, 20)),
         side_ratio=(rng.uniform(0.25, 0.4), rng.uniform(0.5, 0.75)),
         side_angle=(rng.uniform(0.4, 0.9), rng.uniform(1.0, 1.6)),
         length=(rng.uniform(20, 40), rng.uniform(60, 110)),
@@ -83,11 +83,14 @@ def _tree(rng: np.random.Generator, size: int, scale: float, fovea: NDArray[np.f
     def region(points: Floats) -> NDArray[np.bool_]:
         return np.asarray(np.hypot(*(points - fovea).T) > zone * 1.05)
 
+    least = 1.3 * habit.minimum_radius
     trees: list[Pieces] = []
     wanted = rng.uniform(0.04, 0.15)
     while not trees or (sum(area(tree, size) for tree in trees) < wanted and len(trees) < 4):
-        count = int(rng.integers(6, 14))
-        radii = thick * (rng.uniform(0.4, 1.0, count) if len(trees) < 2 else rng.uniform(0.25, 0.5, count))
+        count = int(rng.integers(4, 9)) if not trees else int(rng.integers(8, 16))
+        radii = np.maximum(
+            thick * (rng.uniform(0.35, 1.0, count) if not trees else rng.uniform(0.25, 0.65, count)), least
+        )
         starts, headings = _roots(count, turn if len(trees) < 2 else rng.uniform(0, 6.28), rng, size)
         trees.append(grow(starts, headings, radii, habit, rng, size, steering, region))
     return joined(trees)
@@ -107,7 +110,7 @@ def _roots(count: int, turn: float, rng: np.random.Generator, size: int) -> tupl
 
 def _inward(rng: np.random.Generator, fovea: NDArray[np.float32], thick: float, along: float, zone: float) -> Steering:
     """Thin vessels are drawn to the fovea, thick ones pass along."""
-    pull, straight = rng.uniform(0.03, 0.12), rng.uniform(0.02, 0.07)
+    pull, straight = rng.uniform(0.01, 0.1), rng.uniform(0.02, 0.07)
 
     def steering(points: Floats, radii: Floats) -> tuple[Floats, Floats]:
         towards = fovea - points

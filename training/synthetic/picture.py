@@ -24,8 +24,9 @@ class SyntheticPicture:
         image: uint8, ``(rows, columns)`` grey or ``(rows, columns, 3)`` RGB.
         mask: The vessels, inside the field of view.
         centre_line: One pixel wide lines along the vessels, within the mask.
-        unsure: Vessels so thin beside the others that human observers differ about them; part of the mask. A loss
-            that leaves them out does not contradict observers who drew the larger vessels only.
+        unsure: Vessels so thin beside the others that human observers differ about them, or that cannot be seen in
+            this picture; part of the mask. A loss that leaves them out does not contradict observers who drew the
+            larger vessels only.
         field: Where the camera saw anything.
         kind: What it shows; "negative" for a picture that shows no vessels of these kinds.
     """

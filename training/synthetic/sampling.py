@@ -1,6 +1,7 @@
 """The one door to the generator: ``sample(kind, seed)`` and ``sample_negative(seed)``; same seed, same picture."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from training.synthetic.fundus import fundus_photograph
 from training.synthetic.negatives import negative
 from training.synthetic.octa import oct_angiogram, oct_projection
 from training.synthetic.picture import KINDS, Kind, SyntheticPicture
+from training.synthetic.visibility import hidden
 from training.synthetic.xray import xray_angiogram
 
 _MAKERS: dict[Kind, Callable[[np.random.Generator, int], SyntheticPicture]] = {
@@ -27,7 +29,8 @@ def sample(kind: Kind, seed: int, size: int = 512) -> SyntheticPicture:
         size: Rows and columns, at least 64. Vessels are as thick in relation to the picture at any size.
     """
     rng = np.random.default_rng([seed, KINDS.index(kind)])
-    return _MAKERS[kind](rng, size)
+    made = _MAKERS[kind](rng, size)
+    return replace(made, unsure=made.unsure | hidden(made.image, made.mask, made.field))
 
 
 def sample_negative(seed: int, size: int = 512) -> SyntheticPicture:
