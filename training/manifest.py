@@ -65,6 +65,12 @@ class Case:
         """Decode the true mask, resized to ``shape`` by averaging where it is of another size."""
         return _binary(self.mask, shape, self.above)
 
+    @property
+    def fold(self) -> int:
+        """Return the part of its set that the image is held out with: two subjects of CHASE_DB1, a fifth of others."""
+        number = int((re.findall(r"\d+", self.image.stem) or ["0"])[0])
+        return (number - 1) // 2 if self.dataset == "CHASE_DB1" else number % 5
+
     def inside(self, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
         """Decode the field of view, None where everything counts."""
         return None if self.fov_mask is None else _binary(self.fov_mask, shape, 127)

@@ -2,10 +2,12 @@
 
 import json
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import numpy as np
@@ -17,7 +19,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from dicom_core.errors import ConfigurationError, VesselqError
-from training.manifest import Case, Manifest, read_manifest
+from training.manifest import Case, read_manifest
 from training.measures import Agreement, Summary, agreement, summarise
 from worker.segmenters import registry
 from worker.segmenters.interface import Prompt, Segmenter
@@ -63,8 +65,23 @@ def summaries(scored: Sequence[Scored]) -> dict[str, tuple[int, Mapping[str, Sum
     return {name: (len(agreements), summarise(agreements)) for name, agreements in by_dataset.items()}
 
 
-def as_json(scored: Sequence[Scored], skipped: int) -> str:
-    """Return one line: means under the measure's name, bounds of the 95 % interval under ``NAME_interval``."""
+def as_json(
+    scored: Sequence[Scored], skipped: int, compared: Mapping[str, Sequence[Scored]] = MappingProxyType({})
+) -> str:
+    """Return one line: means under the measure's name, bounds of the 95 % interval under ``NAME_interval``.
+
+    Args:
+        scored: The cases, under ``datasets``.
+        skipped: Entries that were left out.
+        compared: By name of another segmenter, under ``compared`` in the same form.
+    """
+    said: dict[str, object] = {"datasets": _numbers(scored), "skipped": skipped}
+    if compared:
+        said["compared"] = {name: _numbers(other) for name, other in compared.items()}
+    return json.dumps(said)
+
+
+def _numbers(scored: Sequence[Scored]) -> dict[str, dict[str, int | float | list[float]]]:
     datasets = {}
     for name, (count, measures) in summaries(scored).items():
         entry: dict[str, int | float | list[float]] = {"n": count}
@@ -72,7 +89,7 @@ def as_json(scored: Sequence[Scored], skipped: int) -> str:
             entry[measure] = round(summary.mean, 5)
             entry[f"{measure}_interval"] = [round(summary.low, 5), round(summary.high, 5)]
         datasets[name] = entry
-    return json.dumps({"datasets": datasets, "skipped": skipped})
+    return datasets
 
 
 def contact_sheet(scored: Sequence[Scored], segmenter: Segmenter) -> Image.Image:
@@ -93,23 +110,28 @@ def main(
     root: Annotated[Path, typer.Option(help="Folder that the manifest's paths start from.")],
     dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this split: train or val.")] = None,
+    fold: Annotated[list[str] | None, typer.Option(help="DATASET:K, only this part of a data set.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many images of each data set.")] = None,
     segmenter: Annotated[str, typer.Option(help="Name of the segmenter.")] = "ridge",
+    setting: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of it, VALUE as in TOML.")] = None,
+    compare: Annotated[list[str] | None, typer.Option(help="Another segmenter for the same table.")] = None,
     device: Annotated[str, typer.Option(help="Where it computes.")] = "cpu",
-    sheet: Annotated[Path | None, typer.Option("--contact-sheet", help="PNG of the worst cases.")] = None,
+    sheet: Annotated[Path | None, typer.Option("--contact-sheet", "--sheet", help="PNG of the worst cases.")] = None,
     machine: Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")] = False,
 ) -> None:
     """Measure a segmenter on images with known vessels."""
     notes = Console(stderr=True)
     try:
         listed = read_manifest(manifest, root, dataset=dataset, split=split)
-        cases = _limited(listed, limit)
-        loaded = registry.load(segmenter, {}, device)
+        cases = _limited(_of_folds(listed.cases, fold or []), limit)
+        loaded = registry.load(segmenter, _settings(setting or []), device)
+        others = {name: registry.load(name, {}, device) for name in compare or []}
         with Progress(
             *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notes
         ) as progress:
             scored = score(cases, loaded, progress)
-        Console().print(_table(scored, segmenter))
+            compared = {name: score(cases, other, progress) for name, other in others.items()}
+        Console().print(_table({segmenter: scored} | compared))
         notes.print(f"{listed.skipped} entries without a mask or of another kind of file were skipped")
         if sheet is not None:
             contact_sheet(scored, loaded).save(sheet)
@@ -117,19 +139,31 @@ def main(
         notes.print(str(error), style="red", markup=False)
         raise typer.Exit(error.exit_code) from error
     if machine:
-        sys.stdout.write(as_json(scored, listed.skipped) + "\n")
+        sys.stdout.write(as_json(scored, listed.skipped, compared) + "\n")
 
 
-def _limited(manifest: Manifest, limit: int | None) -> tuple[Case, ...]:
-    if not manifest.cases:
-        raise ConfigurationError("The manifest holds no image that can be scored; check --dataset and --split")
+def _of_folds(cases: Sequence[Case], folds: Sequence[str]) -> Sequence[Case]:
+    """Return the cases of the folds ``DATASET:K``; all of them where no fold is named."""
+    return [case for case in cases if not folds or f"{case.dataset}:{case.fold}" in folds]
+
+
+def _limited(cases: Sequence[Case], limit: int | None) -> tuple[Case, ...]:
+    if not cases:
+        raise ConfigurationError("The manifest holds no image that can be scored; check --dataset, --split and --fold")
     taken: dict[str, int] = defaultdict(int)
-    cases = []
-    for case in manifest.cases:
+    chosen = []
+    for case in cases:
         taken[case.dataset] += 1
         if limit is None or taken[case.dataset] <= limit:
-            cases.append(case)
-    return tuple(cases)
+            chosen.append(case)
+    return tuple(chosen)
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, object]:
+    try:
+        return tomllib.loads("\n".join(pairs))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"A setting is written KEY=VALUE with VALUE as in TOML: {error}") from error
 
 
 def _mask_of(case: Case, segmenter: Segmenter) -> NDArray[np.bool_]:
@@ -141,15 +175,19 @@ def _drawn(mask: NDArray[np.bool_]) -> Image.Image:
     return Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
 
 
-def _table(scored: Sequence[Scored], segmenter: str) -> Table:
-    table = Table(title=f"Segmenter {segmenter}: mean and 95 % interval")
+def _table(by_segmenter: Mapping[str, Sequence[Scored]]) -> Table:
+    table = Table(title="Mean and 95 % interval")
     table.add_column("data set")
+    table.add_column("segmenter")
     table.add_column("images", justify="right")
     for title in _TITLES.values():
         table.add_column(title, justify="right")
-    for name, (count, measures) in summaries(scored).items():
-        cells = [f"{s.mean:.3f}\n{s.low:.3f}-{s.high:.3f}" for s in (measures[key] for key in _TITLES)]
-        table.add_row(name, str(count), *cells)
+    found = {segmenter: summaries(scored) for segmenter, scored in by_segmenter.items()}
+    for name in dict.fromkeys(name for one in found.values() for name in one):
+        for segmenter, by_dataset in found.items():
+            count, measures = by_dataset[name]
+            cells = [f"{s.mean:.3f}\n{s.low:.3f}-{s.high:.3f}" for s in (measures[key] for key in _TITLES)]
+            table.add_row(name, segmenter, str(count), *cells)
     return table
 
 
