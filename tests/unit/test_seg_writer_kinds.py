@@ -205,7 +205,7 @@ def test_label_map_attributes(name: str) -> None:
         assert item.DimensionIndexPointer != 0x0062000B
     for groups in dataset.PerFrameFunctionalGroupsSequence:
         assert "SegmentIdentificationSequence" not in groups
-        assert groups.FrameContentSequence[0]["DimensionIndexValues"].VM == len(dataset.DimensionIndexSequence)
+        assert len(dataset.DimensionIndexSequence) == groups.FrameContentSequence[0]["DimensionIndexValues"].VM
 
 
 def test_tracking_uids_are_those_of_the_set() -> None:
