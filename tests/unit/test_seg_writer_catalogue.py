@@ -1,12 +1,13 @@
 """Codes, regions, sides and colours that segments carry."""
 
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.codedict import codes
 from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, mask_for, segmentation_of
 
 from dicom_core.errors import InvalidSegmentationError
-from worker.image_stack import Imaging
-from worker.seg_writer import catalogue
+from worker.seg_writer import anatomy, catalogue
 from worker.seg_writer.writer import build_segmentation
 
 EXPECTED_CODES = {
@@ -42,9 +43,30 @@ def test_types_have_their_snomed_code(key: str) -> None:
 def test_every_code_has_a_meaning_that_fits() -> None:
     """CodeMeaning is at most 64 characters, CodeValue at most 16."""
     used = [entry.code for entry in catalogue.VESSEL_TYPES.values()]
-    for code in [*used, *catalogue._REGIONS.values(), *catalogue._SIDES.values(), catalogue.CATEGORY]:
+    for code in [*used, *anatomy._REGIONS.values(), *anatomy._SIDES.values(), catalogue.CATEGORY]:
         assert 0 < len(code.meaning) <= 64
         assert len(code.value) <= 16
+
+
+def test_every_code_is_one_of_the_standard() -> None:
+    """No code is invented: each is in the dictionary that pydicom made from PS3.16, with this value and meaning."""
+    known = {
+        (scheme, value) for scheme, codes_of in concepts.items() for values in codes_of.values() for value in values
+    }
+    for entry in catalogue.VESSEL_TYPES.values():
+        assert (entry.code.scheme_designator, entry.code.value) in known
+    for code in (*anatomy._REGIONS.values(), *anatomy._SIDES.values(), catalogue.CATEGORY):
+        assert (code.scheme_designator, code.value) in known
+
+
+def test_keys_say_what_their_codes_mean() -> None:
+    """Key and CodeMeaning name the same vessel; the exceptions are the entries for which the Standard has no code."""
+    generic = {"main_vessel", "side_branch", "retinal_artery", "retinal_vein"}
+    ordinals = {"1st": "first", "2nd": "second", "celiac": "coeliac", "axis": "artery", "ramus": "coronary"}
+    for key, entry in catalogue.VESSEL_TYPES.items():
+        words = {ordinals.get(word, word) for word in entry.code.meaning.lower().split()} - {"branch"}
+        if key not in generic:
+            assert set(key.split("_")) - {"collateral", "vessel", "coronary"} <= words, (key, entry.code.meaning)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +109,22 @@ def test_pictures_of_both_eyes_have_no_side() -> None:
     assert "AnatomicRegionModifierSequence" not in segment.AnatomicRegionSequence[0]
 
 
+def test_each_frame_may_tell_its_side() -> None:
+    """Frame Laterality of the functional groups goes before that of the image; frames that disagree have no side."""
+    source = CASES["opt_with_frame_of_reference"].series(ImageLaterality="R")
+    groups = source.datasets[0].PerFrameFunctionalGroupsSequence
+    for group in groups:
+        group.FrameAnatomySequence = [Dataset()]
+        group.FrameAnatomySequence[0].FrameLaterality = "L"
+    assert anatomy.laterality(source) == "L"
+    groups[1].FrameAnatomySequence[0].FrameLaterality = "R"
+    assert anatomy.laterality(source) == ""
+    groups[1].FrameAnatomySequence[0].FrameLaterality = "U"
+    for group in groups:
+        group.FrameAnatomySequence[0].FrameLaterality = "U"
+    assert anatomy.laterality(source) == "R"
+
+
 def test_colours_are_stored_as_cielab() -> None:
     """The artery's red (216, 101, 79) becomes the CIELab value that viewers turn back into exactly that red."""
     source = CASES["ct"].series()
@@ -94,15 +132,6 @@ def test_colours_are_stored_as_cielab() -> None:
     stored = [list(item.RecommendedDisplayCIELabValue) for item in segments.SegmentSequence]
     assert stored[0] == [37064, 44082, 41620]
     assert stored[1] != stored[0]
-
-
-def test_colours_read_on_their_picture() -> None:
-    """On a fundus photograph no vessel is drawn in the orange that the photograph is made of."""
-    for key in catalogue.VESSEL_TYPES:
-        red, green, _ = catalogue.colour_of(key, Imaging.FUNDUS)
-        assert green > 150 or red < 100, key
-    assert catalogue.colour_of("artery", Imaging.FUNDUS) != catalogue.colour_of("vein", Imaging.FUNDUS)
-    assert catalogue.colour_of("blood_vessel", Imaging.CT) == (216, 101, 79)
 
 
 def test_unknown_key() -> None:

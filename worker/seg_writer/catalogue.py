@@ -1,6 +1,7 @@
-"""What a segment is called in codes, where in the body it lies, and the colour that reads well on its picture.
+"""What a segment is called in codes, and the colour that reads well on its picture, also to the colour-blind.
 
-Categories and types are SNOMED CT concepts of PS3.16 CID 7150, 7156 and 7166; regions are those of CID 4031 and 4209.
+Categories and types are SNOMED CT concepts of PS3.16 CID 7150, 7156 and 7166 and of the context groups of vessels that
+they include.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from pydicom.sr.coding import Code
 
 from dicom_core.errors import InvalidSegmentationError
 from worker.image_stack import Imaging
-from worker.source_series import SourceSeries
 
 RGB = tuple[int, int, int]
 
@@ -20,8 +20,13 @@ CATEGORY: Code = codes.SCT.AnatomicalStructure
 
 _ARTERY: RGB = (216, 101, 79)
 _VEIN: RGB = (0, 151, 206)
+_YELLOW: RGB = (255, 220, 70)
+_PERIWINKLE: RGB = (150, 120, 255)
+_GREEN: RGB = (100, 230, 170)
 _ON_FUNDUS: RGB = (0, 220, 200)
 """Cyan: the complement of the orange that a fundus photograph is made of."""
+_ARTERY_ON_FUNDUS: RGB = (255, 255, 60)
+_VEIN_ON_FUNDUS: RGB = (60, 200, 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,80 +45,107 @@ class VesselType:
 
 
 def _artery(code: Code, colour: RGB = _ARTERY) -> VesselType:
-    return VesselType(code, colour, (255, 200, 60))
+    return VesselType(code, colour, _ARTERY_ON_FUNDUS)
 
 
 def _vein(code: Code, colour: RGB = _VEIN) -> VesselType:
-    return VesselType(code, colour, (60, 200, 255))
+    return VesselType(code, colour, _VEIN_ON_FUNDUS)
 
 
 VESSEL_TYPES: dict[str, VesselType] = {
     "blood_vessel": VesselType(codes.SCT.BloodVessel, _ARTERY, _ON_FUNDUS),
+    # The Standard has no code for the main vessel of a tree and its side branches: the label tells them apart.
+    "main_vessel": VesselType(codes.SCT.BloodVessel, _ARTERY, _ON_FUNDUS),
+    "side_branch": VesselType(codes.SCT.BloodVessel, _YELLOW, _ARTERY_ON_FUNDUS),
+    "collateral_vessel": VesselType(codes.SCT.CollateralBranchOfVessel, _GREEN, (170, 90, 255)),
     "vessel_lumen": VesselType(codes.SCT.LumenOfBloodVessel, _ARTERY, _ON_FUNDUS),
     "artery": _artery(codes.SCT.Artery),
     "vein": _vein(codes.SCT.Vein),
-    "capillary": VesselType(codes.SCT.Capillary, (120, 200, 120), (120, 255, 120)),
+    "capillary": VesselType(codes.SCT.Capillary, (240, 230, 110), (170, 90, 255)),
+    # Heart and great vessels
     "aorta": _artery(codes.SCT.Aorta, (224, 97, 76)),
-    "carotid_artery": _artery(codes.SCT.CarotidArtery),
-    "internal_carotid_artery": _artery(codes.SCT.InternalCarotidArtery),
-    "cerebral_artery": _artery(codes.SCT.CerebralArtery),
-    "circle_of_willis": _artery(codes.SCT.CircleOfWillis),
+    "ascending_aorta": _artery(codes.SCT.AscendingAorta, (224, 97, 76)),
+    "aortic_arch": _artery(codes.SCT.AorticArch, (224, 97, 76)),
+    "descending_aorta": _artery(codes.SCT.DescendingAorta, (224, 97, 76)),
+    "thoracic_aorta": _artery(codes.SCT.ThoracicAorta, (224, 97, 76)),
+    "abdominal_aorta": _artery(codes.SCT.AbdominalAorta, (224, 97, 76)),
     "coronary_artery": _artery(codes.SCT.CoronaryArtery),
+    "left_main_coronary_artery": _artery(codes.SCT.LeftMainCoronaryArtery),
+    "left_coronary_artery": _artery(codes.SCT.LeftCoronaryArtery),
     "left_anterior_descending_coronary_artery": _artery(codes.SCT.LeftAnteriorDescendingCoronaryArtery),
-    "circumflex_coronary_artery": _artery(codes.SCT.CircumflexCoronaryArtery, (235, 150, 60)),
-    "right_coronary_artery": _artery(codes.SCT.RightCoronaryArtery, (205, 80, 130)),
+    "first_diagonal_coronary_artery": _artery(codes.SCT._1stDiagonalCoronaryArtery, _GREEN),  # noqa: SLF001
+    "second_diagonal_coronary_artery": _artery(codes.SCT._2ndDiagonalCoronaryArtery, _GREEN),  # noqa: SLF001
+    # pydicom writes an underscore before a name that begins with a digit; these are public codes.
+    "intermediate_coronary_artery": _artery(codes.SCT.IntermediateArteryRamus, _GREEN),
+    "circumflex_coronary_artery": _artery(codes.SCT.CircumflexCoronaryArtery, _YELLOW),
+    "first_marginal_coronary_artery": _artery(codes.SCT._1stMarginalCoronaryArtery, _GREEN),  # noqa: SLF001
+    "second_marginal_coronary_artery": _artery(codes.SCT._2ndMarginalCoronaryArtery, _GREEN),  # noqa: SLF001
+    "right_coronary_artery": _artery(codes.SCT.RightCoronaryArtery, _PERIWINKLE),
+    "posterior_descending_coronary_artery": _artery(codes.SCT.PosteriorDescendingCoronaryArtery, _GREEN),
+    "coronary_sinus": _vein(codes.SCT.CoronarySinus),
     "pulmonary_artery": _vein(codes.SCT.PulmonaryArtery, (0, 122, 171)),
+    "left_pulmonary_artery": _vein(codes.SCT.LeftPulmonaryArtery, (0, 122, 171)),
+    "right_pulmonary_artery": _vein(codes.SCT.RightPulmonaryArtery, (0, 122, 171)),
     "pulmonary_vein": _artery(codes.SCT.PulmonaryVein, (186, 77, 64)),
-    "renal_artery": _artery(codes.SCT.RenalArtery),
-    "hepatic_vein": _vein(codes.SCT.HepaticVein),
-    "portal_vein": _vein(codes.SCT.PortalVein, (90, 120, 220)),
     "inferior_vena_cava": _vein(codes.SCT.InferiorVenaCava),
     "superior_vena_cava": _vein(codes.SCT.SuperiorVenaCava),
-    # SNOMED has no "retinal artery" in CID 7156: the generic type with the region Retina says the same.
+    # Head, neck and arm
+    "brachiocephalic_trunk": _artery(codes.SCT.BrachiocephalicTrunk),
+    "carotid_artery": _artery(codes.SCT.CarotidArtery),
+    "common_carotid_artery": _artery(codes.SCT.CommonCarotidArtery),
+    "internal_carotid_artery": _artery(codes.SCT.InternalCarotidArtery),
+    "external_carotid_artery": _artery(codes.SCT.ExternalCarotidArtery),
+    "vertebral_artery": _artery(codes.SCT.VertebralArtery),
+    "basilar_artery": _artery(codes.SCT.BasilarArtery),
+    "cerebral_artery": _artery(codes.SCT.CerebralArtery),
+    "anterior_cerebral_artery": _artery(codes.SCT.AnteriorCerebralArtery),
+    "middle_cerebral_artery": _artery(codes.SCT.MiddleCerebralArtery),
+    "posterior_cerebral_artery": _artery(codes.SCT.PosteriorCerebralArtery),
+    "anterior_communicating_artery": _artery(codes.SCT.AnteriorCommunicatingArtery),
+    "posterior_communicating_artery": _artery(codes.SCT.PosteriorCommunicatingArtery),
+    "circle_of_willis": _artery(codes.SCT.CircleOfWillis),
+    "ophthalmic_artery": _artery(codes.SCT.OphthalmicArtery),
+    "internal_jugular_vein": _vein(codes.SCT.InternalJugularVein),
+    "external_jugular_vein": _vein(codes.SCT.ExternalJugularVein),
+    "subclavian_artery": _artery(codes.SCT.SubclavianArtery),
+    "subclavian_vein": _vein(codes.SCT.SubclavianVein),
+    "axillary_artery": _artery(codes.SCT.AxillaryArtery),
+    "brachial_artery": _artery(codes.SCT.BrachialArtery),
+    "radial_artery": _artery(codes.SCT.RadialArtery),
+    "ulnar_artery": _artery(codes.SCT.UlnarArtery),
+    # Abdomen
+    "coeliac_artery": _artery(codes.SCT.CeliacAxis),
+    "hepatic_artery": _artery(codes.SCT.HepaticArtery),
+    "splenic_artery": _artery(codes.SCT.SplenicArtery),
+    "superior_mesenteric_artery": _artery(codes.SCT.SuperiorMesentericArtery),
+    "inferior_mesenteric_artery": _artery(codes.SCT.InferiorMesentericArtery),
+    "renal_artery": _artery(codes.SCT.RenalArtery),
+    "renal_vein": _vein(codes.SCT.RenalVein),
+    "hepatic_vein": _vein(codes.SCT.HepaticVein),
+    "portal_vein": _vein(codes.SCT.PortalVein, _GREEN),
+    "splenic_vein": _vein(codes.SCT.SplenicVein, _GREEN),
+    "superior_mesenteric_vein": _vein(codes.SCT.SuperiorMesentericVein, _GREEN),
+    # Pelvis and leg
+    "iliac_artery": _artery(codes.SCT.IliacArtery),
+    "common_iliac_artery": _artery(codes.SCT.CommonIliacArtery),
+    "internal_iliac_artery": _artery(codes.SCT.InternalIliacArtery),
+    "external_iliac_artery": _artery(codes.SCT.ExternalIliacArtery),
+    "iliac_vein": _vein(codes.SCT.IliacVein),
+    "femoral_artery": _artery(codes.SCT.FemoralArtery),
+    "femoral_vein": _vein(codes.SCT.FemoralVein),
+    "popliteal_artery": _artery(codes.SCT.PoplitealArtery),
+    "popliteal_vein": _vein(codes.SCT.PoplitealVein),
+    "anterior_tibial_artery": _artery(codes.SCT.AnteriorTibialArtery),
+    "posterior_tibial_artery": _artery(codes.SCT.PosteriorTibialArtery),
+    "peroneal_artery": _artery(codes.SCT.PeronealArtery),
+    "great_saphenous_vein": _vein(codes.SCT.GreatSaphenousVein),
+    # Retina. SNOMED has no "retinal artery" in CID 7156: the generic type with the region Retina says the same.
     "retinal_artery": _artery(codes.SCT.Artery),
     "retinal_vein": _vein(codes.SCT.Vein),
     "central_retinal_artery": _artery(codes.SCT.CentralRetinalArtery),
     "central_retinal_vein": _vein(codes.SCT.CentralRetinalVein),
 }
 """By the key that a segmenter names in ``SegmentClass.key``."""
-
-_REGIONS: dict[str, Code] = {
-    "ABDOMEN": codes.SCT.Abdomen,
-    "ABDOMENPELVIS": codes.SCT.AbdomenAndPelvis,
-    "AORTA": codes.SCT.Aorta,
-    "BRAIN": codes.SCT.Brain,
-    "BREAST": codes.SCT.Breast,
-    "CAROTID": codes.SCT.CarotidArtery,
-    "CHEST": codes.SCT.Chest,
-    "THORAX": codes.SCT.Chest,
-    "CHESTABDOMEN": codes.SCT.ChestAndAbdomen,
-    "CORONARYARTERY": codes.SCT.CoronaryArtery,
-    "CIRCLEOFWILLIS": codes.SCT.CircleOfWillis,
-    "EYE": codes.SCT.Eye,
-    "RETINA": codes.SCT.Retina,
-    "FOOT": codes.SCT.Foot,
-    "HAND": codes.SCT.Hand,
-    "HEAD": codes.SCT.Head,
-    "SKULL": codes.SCT.Head,
-    "HEADNECK": codes.SCT.HeadAndNeck,
-    "HEART": codes.SCT.Heart,
-    "KIDNEY": codes.SCT.Kidney,
-    "KNEE": codes.SCT.Knee,
-    "LEG": codes.SCT.LowerLeg,
-    "EXTREMITY": codes.SCT.Extremity,
-    "LIVER": codes.SCT.Liver,
-    "LUNG": codes.SCT.Lung,
-    "NECK": codes.SCT.Neck,
-    "PELVIS": codes.SCT.Pelvis,
-    "THIGH": codes.SCT.Thigh,
-}
-"""By BodyPartExamined (PS3.16 table L-1) without blanks and punctuation."""
-
-_SIDES: dict[str, Code] = {"R": codes.SCT.Right, "L": codes.SCT.Left, "B": codes.SCT.RightAndLeft}
-_PAIRED = frozenset(
-    {"EYE", "RETINA", "BREAST", "CAROTID", "FOOT", "HAND", "KIDNEY", "KNEE", "LEG", "EXTREMITY", "THIGH"}
-)
-_EYE = frozenset({Imaging.FUNDUS, Imaging.OCT, Imaging.OCT_ANGIOGRAPHY})
 
 
 def vessel_type(key: str) -> VesselType:
@@ -147,35 +179,3 @@ def code_item(code: Code) -> Dataset:
     item.CodingSchemeDesignator = code.scheme_designator
     item.CodeMeaning = code.meaning
     return item
-
-
-def laterality(header: Dataset) -> str:
-    """``"R"``, ``"L"``, ``"B"`` or ``""``, from the frame (PS3.3 C.7.6.16.2.8), image or series level."""
-    for groups in header.get("SharedFunctionalGroupsSequence") or ():
-        for anatomy in groups.get("FrameAnatomySequence") or ():
-            if anatomy.get("FrameLaterality") in _SIDES:
-                return str(anatomy.FrameLaterality)
-    for keyword in ("ImageLaterality", "Laterality"):
-        if header.get(keyword) in _SIDES:
-            return str(header.get(keyword))
-    return ""
-
-
-def anatomic_region(source: SourceSeries) -> Dataset | None:
-    """The AnatomicRegionSequence item of a source: region and, for a paired one, its side as a modifier.
-
-    The eye is known from the kind of picture; elsewhere BodyPartExamined decides. None where neither tells: the
-    attribute is optional (PS3.3 table 10-8).
-    """
-    header = source.datasets[0]
-    examined = "".join(letter for letter in str(header.get("BodyPartExamined") or "").upper() if letter.isalpha())
-    if source.imaging in _EYE:
-        examined = "RETINA"
-    if examined not in _REGIONS:
-        return None
-    region = code_item(_REGIONS[examined])
-    sides = {laterality(header) for header in source.datasets}
-    side = sides.pop() if len(sides) == 1 else ""
-    if examined in _PAIRED and side:
-        region.AnatomicRegionModifierSequence = [code_item(_SIDES[side])]
-    return region

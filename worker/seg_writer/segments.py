@@ -4,7 +4,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 
-from worker.seg_writer.catalogue import CATEGORY, anatomic_region, cielab, code_item, colour_of, vessel_type
+from worker.seg_writer.anatomy import anatomic_region
+from worker.seg_writer.catalogue import CATEGORY, cielab, code_item, colour_of, vessel_type
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.text_values import long_string, long_text, short_text
 from worker.segmenters.interface import Segmentation, SegmentClass
