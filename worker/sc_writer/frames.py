@@ -9,7 +9,7 @@ from worker.image_stack import Imaging
 from worker.pictures.reading_aids import ReadingAid
 from worker.pictures.run_time import frame_time, frame_times
 from worker.seg_writer.source_header import text_of
-from worker.seg_writer.text_values import decimal_strings
+from worker.seg_writer.text_values import decimal_strings, long_string
 from worker.source_series import SourceSeries
 
 _SPACING_IN_PATIENT = frozenset({Imaging.CT, Imaging.MR, Imaging.OCT, Imaging.OCT_ANGIOGRAPHY, Imaging.FUNDUS})
@@ -76,5 +76,6 @@ def pixel_spacing(source: SourceSeries, aid: ReadingAid, header: Dataset) -> Dat
     if calibrated:
         found.PixelSpacingCalibrationType = calibration
         description = text_of(header, "PixelSpacingCalibrationDescription")
-        found.PixelSpacingCalibrationDescription = description if isinstance(description, str) else ""
+        told = long_string(description) if isinstance(description, str) else ""
+        found.PixelSpacingCalibrationDescription = told or "As in the source image"  # type 1C
     return found
