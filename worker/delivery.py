@@ -53,6 +53,10 @@ def _send(services: Services, delivery: Delivery) -> None:
             series_instance_uid=result.series_instance_uid,
         )
     except (DeliveryError, ConfigurationError) as error:
+        if error.retryable and services.stopping.is_set():
+            # another worker tries at once; that this one had to stop must not count against the destination
+            deliveries.hand_back(services.record, delivery)
+            return
         _note_failure(services, delivery, str(error), retryable=error.retryable)
         return
     except (LeaseLostError, UnavailableError):

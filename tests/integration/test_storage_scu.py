@@ -373,7 +373,8 @@ def test_compressed_files_go_out_as_they_are_where_offered(tmp_path: Path, closi
         with pytest.raises(PermanentDeliveryError, match="JPEG-LS Lossless"):
             plain.send(result.path, **result.uids)
         settings = StorageSCUSettings(kind="storage_scu", name="x", ae_title="RESULTS", host=LOOPBACK, port=scp.port)
-        closing.append(offering := StorageSCU(settings, own_ae_title="VESSELQ", offered=[(SegmentationStorage, jpeg_ls)]))
+        offered = [(SegmentationStorage, jpeg_ls)]
+        closing.append(offering := StorageSCU(settings, own_ae_title="VESSELQ", offered=offered))
         offering.send(result.path, **result.uids)
     assert scp.received[0].transfer_syntax_uid == jpeg_ls
     assert scp.received[0].data_set == result.data_set()
