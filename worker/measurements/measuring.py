@@ -12,6 +12,7 @@ from worker.measurements.vessel_measurements import (
     NO_UNIT,
     PERCENT,
     PIXELS,
+    SIGNIFICANT_DIGITS,
     VOXELS,
     Measurement,
     Quantity,
@@ -28,7 +29,6 @@ _LEAST_CALIBRE = 3.0
 """Pixels: thinner tubes are measured with errors that are large against them."""
 _LARGEST_ANISOTROPY = 2.5
 """Slices farther apart than this many pixels cut vessels into pieces."""
-_SIGNIFICANT_DIGITS = 6
 _COLLIMATED = frozenset({Imaging.XRAY_ANGIOGRAPHY})
 _WITH_SURROUND = frozenset({Imaging.XRAY_ANGIOGRAPHY, Imaging.FUNDUS})
 
@@ -206,4 +206,4 @@ def _measurements(found: Mapping[Quantity, tuple[float, str]]) -> tuple[Measurem
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")

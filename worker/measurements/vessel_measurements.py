@@ -13,6 +13,9 @@ VOXELS = "{voxels}"
 PERCENT = "%"
 NO_UNIT = "1"
 
+SIGNIFICANT_DIGITS = 6
+"""Of every value: more than any mask holds, and few enough for every encoding."""
+
 
 class Quantity(StrEnum):
     """One number about the vessels of a region; docs/reference/measurements.md defines each."""
@@ -53,7 +56,7 @@ class Measurement:
 
     Attributes:
         quantity: What was measured.
-        value: Rounded to six significant digits, so that it survives every encoding.
+        value: Rounded to ``SIGNIFICANT_DIGITS``.
         unit: UCUM.
     """
 

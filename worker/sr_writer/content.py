@@ -1,6 +1,7 @@
 """The content tree of a report: TID 1500 with one measurement group a measured region (PS3.16 TID 1410 and 1411)."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -31,7 +32,8 @@ from pydicom.sr.coding import Code
 
 from dicom_core.identifiers import MANUFACTURER
 from worker.image_stack import FrameIdentity
-from worker.measurements.vessel_measurements import RegionMeasurements, VesselMeasurements
+from worker.measurements.vessel_measurements import SIGNIFICANT_DIGITS, RegionMeasurements, VesselMeasurements
+from worker.measurements.vessel_measurements import Measurement as VesselMeasurement
 from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.segments import RESEARCH_USE
 from worker.seg_writer.source_header import text_of
@@ -118,6 +120,7 @@ def _image_library(source: SourceSeries) -> ContainerContentItem:
     return library
 
 
+@lru_cache
 def _modality(term: str) -> Code | None:
     """The code of a Modality term (PS3.16 CID 29)."""
     for name in dir(codes.cid29):
@@ -140,15 +143,7 @@ def _group(
         "finding_type": _code(segment.SegmentedPropertyTypeCodeSequence),
         "finding_sites": list(_finding_sites(segment)),
         "algorithm_id": _algorithm(segment),
-        "measurements": [
-            Measurement(
-                name=CONCEPTS[found.quantity].name,
-                value=int(found.value) if found.value.is_integer() else found.value,
-                unit=UNITS[found.unit],
-                derivation=CONCEPTS[found.quantity].derivation,
-            )
-            for found in region.measurements
-        ],
+        "measurements": [_number(found) for found in region.measurements],
     }
     if region.frame is None:
         group = VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -161,6 +156,15 @@ def _group(
     place = [] if region.frame is None or region.frame_count == 1 else [f"Measured in {region.place}."]
     group[0].ContentSequence.extend(_comments([RESEARCH_USE, statement, *place, *region.warnings]))
     return group
+
+
+def _number(found: VesselMeasurement) -> Measurement:
+    """TID 300: one NUM content item, with its derivation."""
+    concept = CONCEPTS[found.quantity]
+    number = Measurement(name=concept.name, value=found.value, unit=UNITS[found.unit], derivation=concept.derivation)
+    # Counts without a decimal point; the value as a float stands beside it
+    number[0].MeasuredValueSequence[0].NumericValue = f"{found.value:.{SIGNIFICANT_DIGITS}g}"
+    return number
 
 
 def _comments(sentences: Sequence[str]) -> Iterator[TextContentItem]:
