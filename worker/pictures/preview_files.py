@@ -6,16 +6,16 @@ PLAIN = "preview_plain.png"
 """The same frame at the same size as it is."""
 RUN = "preview_run.webp"
 """Animated: the run that shows most vessel, with the vessels over it."""
-MONTAGE = "preview_montage.png"
-"""Slices of a volume."""
 PROJECTIONS = "preview_projections.png"
 """The vessels of a volume from the front, the left and the feet."""
+MONTAGE = "preview_montage.png"
+"""Slices of a volume."""
 
 MEDIA_TYPES = {
     OVERLAY: "image/png",
     PLAIN: "image/png",
     RUN: "image/webp",
-    MONTAGE: "image/png",
     PROJECTIONS: "image/png",
+    MONTAGE: "image/png",
 }
 """Every name, in the order in which pages show them."""
