@@ -40,11 +40,6 @@ def derived_uid(*parts: str | int) -> str:
     return f"2.25.{number}"
 
 
-def short_hash(*parts: str | int) -> str:
-    """Sixteen hexadecimal digits that stand for ``parts`` in logs and names where the value itself must not appear."""
-    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
-
-
 MANUFACTURER = "vesselq"
 """(0008,0070) of every object that vesselq makes; the loop guard looks for it."""
 IMPLEMENTATION_CLASS_UID = derived_uid("vesselq", "implementation class")

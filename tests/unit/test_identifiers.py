@@ -13,7 +13,6 @@ from dicom_core.identifiers import (
     derived_uid,
     is_ae_title,
     is_uid,
-    short_hash,
 )
 
 
@@ -83,13 +82,6 @@ def test_derived_uids_do_not_change_between_releases():
 def test_other_parts_are_another_uid(one, other):
     """Parts do not run into each other."""
     assert (derived_uid(*one) == derived_uid(*other)) == (one == other)
-
-
-def test_short_hashes_stand_for_values():
-    """Sixteen hexadecimal digits, the same for the same parts, that do not hold the value."""
-    assert short_hash("1.2.3") == short_hash("1.2.3") != short_hash("1.2.4")
-    assert len(short_hash("1.2.3", 4)) == 16
-    int(short_hash("x"), 16)
 
 
 def test_the_implementation_names_fit_their_fields():

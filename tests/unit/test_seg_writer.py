@@ -120,7 +120,11 @@ def test_common_content(name: str) -> None:
     assert dataset.SeriesInstanceUID == IDENTITY.series_instance_uid != header.SeriesInstanceUID
     assert dataset.get("BodyPartExamined") == header.get("BodyPartExamined")
     assert (dataset.ContentDate, dataset.ContentTime) == ("20240229", "120000.123456")
-    assert dataset.DeviceUID == IDENTITY.device_uid
+    own = dataset.ContributingEquipmentSequence[-1]
+    assert dataset.DeviceUID == own.DeviceUID == IDENTITY.device_uid
+    assert own.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    assert (own.Manufacturer, own.ManufacturerModelName) == ("vesselq", IDENTITY.model_name)
+    assert list(own.SoftwareVersions) == [IDENTITY.software_version, IDENTITY.model_version]
     references = dataset.ReferencedSeriesSequence[0]
     assert references.SeriesInstanceUID == header.SeriesInstanceUID
     assert [item.ReferencedSOPInstanceUID for item in references.ReferencedInstanceSequence] == [

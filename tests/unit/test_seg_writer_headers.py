@@ -9,7 +9,7 @@ from pydicom import config, dcmread
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from seg_cases import CASES, IDENTITY, IDENTITY_WITH_WEIGHTS, mask_for, segmentation_of
+from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, IDENTITY_WITH_WEIGHTS, mask_for, segmentation_of
 
 from worker.seg_writer.segments import RESEARCH_USE
 from worker.seg_writer.text_values import decimal_strings, long_string, long_text, short_text
@@ -249,6 +249,33 @@ def test_description_warns_before_the_prompt() -> None:
     assert len(description) <= 1024
     assert len(dataset.ManufacturerModelName) <= 64
     assert "\\" not in dataset.ManufacturerModelName
+
+
+@pytest.mark.parametrize("letter", ["血", "ü", "🩸", "e\u0301"])
+def test_texts_are_cut_between_characters(letter: str) -> None:
+    """A text of several bytes a character is cut by bytes, and never in the middle of a character."""
+    source = CASES["xa_run"].series()
+    mask = mask_for(source)
+    segmentation = segmentation_of(mask, [SegmentClass("artery", letter * 60)])
+    identity = replace(IDENTITY_WITH_WEIGHTS, prompt=letter * 6000)
+    dataset = dcmread(BytesIO(encode_segmentation(build_segmentation(source, segmentation, identity))))
+    validate_segmentation(dataset, source, mask)
+    item = dataset.SegmentSequence[0]
+    parameters = item.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
+    for text, most in ((item.SegmentLabel, 64), (item.SegmentDescription, 1024), (parameters, 10240)):
+        assert most - 4 < len(text.encode()) <= most
+        assert set(letter) >= set(text[-2:]), "neither cut through a character nor replaced by a question mark"
+
+
+@pytest.mark.parametrize(("semiautomatic", "word"), [(False, "AUTOMATIC"), (True, "SEMIAUTOMATIC")])
+def test_points_of_a_person_make_it_semiautomatic(semiautomatic: bool, word: str) -> None:
+    """A segmentation is automatic unless a person pointed at what to find in this series."""
+    source = CASES["xa_run"].series()
+    mask = mask_for(source, 2)
+    identity = replace(IDENTITY, semiautomatic=semiautomatic)
+    dataset = build_segmentation(source, segmentation_of(mask, ARTERY_AND_VEIN), identity)
+    validate_segmentation(dataset, source, mask)
+    assert [item.SegmentAlgorithmType for item in dataset.SegmentSequence] == [word, word]
 
 
 def test_segment_labels_fit() -> None:

@@ -26,6 +26,8 @@ class SegmentationIdentity:
         prompt: What the user asked for, ``""`` for the default.
         software_version: Version of vesselq.
         uid_seed: What every other UID inside the object is derived from.
+        semiautomatic: Whether a person gave points or boxes for this very series (SegmentAlgorithmType, PS3.3
+            C.8.20.2.1); a prompt in words or by a rule leaves the algorithm automatic.
     """
 
     series_instance_uid: str
@@ -41,6 +43,7 @@ class SegmentationIdentity:
     prompt: str = ""
     software_version: str = ""
     uid_seed: str = ""
+    semiautomatic: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot become a valid object.

@@ -144,9 +144,8 @@ def _add_equipment(
         long_string(identity.model_version) or "unknown",
     ]
     dataset.update(own)
-    # IHE AIR wants Device UID in the contributing equipment too, but dciodvfy of 2022 does not know it there yet; the
-    # item carries the same UID as its serial number.
-    dataset.DeviceUID = identity.device_uid
+    # Also in the item, where IHE AIR looks for it (type 3 there, PS3.3 table C.12-1; dciodvfy of 2022 does not know).
+    dataset.DeviceUID = own.DeviceUID = identity.device_uid
     own.ContributionDateTime = created_at.strftime("%Y%m%d%H%M%S.%f%z")
     own.ContributionDescription = "Automatic vessel segmentation. " + RESEARCH_USE
     own.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.ProcessingEquipment)]

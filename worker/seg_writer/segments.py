@@ -27,7 +27,7 @@ def segment_sequence(source: SourceSeries, segmentation: Segmentation, identity:
     for number, segment_class in enumerate(segmentation.classes, 1):
         item = _segment(source, segment_class, number)
         item.SegmentDescription = description
-        item.SegmentAlgorithmType = "AUTOMATIC"
+        item.SegmentAlgorithmType = "SEMIAUTOMATIC" if identity.semiautomatic else "AUTOMATIC"
         item.SegmentAlgorithmName = algorithm.AlgorithmName
         item.SegmentationAlgorithmIdentificationSequence = [algorithm]
         item.TrackingUID = identity.uid("segment", number, "tracking")
