@@ -10,24 +10,28 @@ _S = JobState
 _STATES = {
     _S.QUEUED: "Waits for a worker, or for its next try.",
     _S.RUNNING: "A worker holds the lease and its child process works on the series.",
-    _S.SEG_READY: "The result is durable in the results folder; no destination has been tried.",
-    _S.SENDING: "At least one destination has been tried, not all have the object.",
-    _S.SENT: "Every destination has answered that it stored the object. Passed through: DONE follows in the same step.",
-    _S.COMMITTED: "Every destination has promised to keep the object. Not reached yet: nothing asks for commitment.",
+    _S.SEG_READY: "The objects are durable in the results folder; no destination has been tried.",
+    _S.SENDING: "At least one destination has been tried, not all have what they get.",
+    _S.SENT: "Every destination has answered that it stored all objects that it gets. Passed through: DONE follows in "
+    "the same step.",
+    _S.COMMITTED: "Every destination has promised to keep its objects. Not reached yet: nothing asks for commitment.",
     _S.DONE: "Nothing is left to do.",
-    _S.PURGED: "DONE, and the source files have been removed by the retention policy.",
+    _S.PURGED: "DONE, and the source files have been removed by the retention policy; or SEND_FAILED or CANCELLED, and "
+    "the result that was never sent everywhere has been removed.",
     _S.SKIPPED: "No rule wants the series, a rule says skip, or no code takes such images; the reason is in words.",
     _S.NO_VESSEL_FOUND: "The segmenter looked and found nothing; no object is made, unless `segmentation.send_empty` "
     "asks for one: then the job goes on like any other.",
     _S.SUPERSEDED: "A later generation of the study replaced it before its result was sent.",
     _S.FAILED: "All tries failed, or one failed in a way that another try cannot change.",
-    _S.SEND_FAILED: "The result is kept; a destination refused it for good, or did not answer for too long.",
+    _S.SEND_FAILED: "The result is kept; a destination refused one of its objects for good, or did not answer for too "
+    "long.",
     _S.CANCELLED: "An operator stopped it.",
 }
 _NOT_YET = "allowed, but nothing does it yet"
 _AGAIN = "operator: `vesselq retry`"
 _STOPPED = "operator: `vesselq cancel`"
 _REPLACED = "dispatcher: a later generation of the study holds other content for the series"
+_NEVER_SENT = "dispatcher: `retention.purge_results_after_days` are over, and the result is removed"
 _TRANSITIONS = {
     (_S.QUEUED, _S.RUNNING): "worker: claims it, most urgent first",
     (_S.QUEUED, _S.SUPERSEDED): _REPLACED,
@@ -35,7 +39,7 @@ _TRANSITIONS = {
     (_S.QUEUED, _S.FAILED): _NOT_YET,
     (_S.RUNNING, _S.QUEUED): "worker: a try failed and another is left, or it is told to stop and hands the job back; "
     "dispatcher: the lease ran out and another try is left",
-    (_S.RUNNING, _S.SEG_READY): "worker: the object is valid and on the disk",
+    (_S.RUNNING, _S.SEG_READY): "worker: all objects are valid and on the disk",
     (_S.RUNNING, _S.NO_VESSEL_FOUND): "worker: the mask is empty, and `segmentation.send_empty` is off",
     (_S.RUNNING, _S.SKIPPED): "worker: no code path takes such images, or the model does not know them",
     (_S.RUNNING, _S.FAILED): "worker or dispatcher: no try is left, or none can help",
@@ -43,7 +47,7 @@ _TRANSITIONS = {
     (_S.RUNNING, _S.CANCELLED): _STOPPED,
     (_S.SEG_READY, _S.SENDING): "worker: the first delivery begins",
     (_S.SEG_READY, _S.SENT): _NOT_YET,
-    (_S.SEG_READY, _S.DONE): "worker: the rule names no destination",
+    (_S.SEG_READY, _S.DONE): "worker: the rule names no destination, or none gets one of the objects",
     (_S.SEG_READY, _S.SEND_FAILED): _NOT_YET,
     (_S.SEG_READY, _S.SUPERSEDED): _REPLACED,
     (_S.SEG_READY, _S.CANCELLED): _STOPPED,
@@ -66,9 +70,10 @@ _TRANSITIONS = {
     (_S.FAILED, _S.PURGED): _NOT_YET,
     (_S.SEND_FAILED, _S.SENDING): _AGAIN,
     (_S.SEND_FAILED, _S.SUPERSEDED): _REPLACED,
+    (_S.SEND_FAILED, _S.PURGED): _NEVER_SENT,
     (_S.CANCELLED, _S.QUEUED): f"{_AGAIN}, when no result had been built",
     (_S.CANCELLED, _S.SENDING): f"{_AGAIN}, when the result had been built: it is sent, never built again",
-    (_S.CANCELLED, _S.PURGED): _NOT_YET,
+    (_S.CANCELLED, _S.PURGED): _NEVER_SENT,
     (_S.SUPERSEDED, _S.PURGED): _NOT_YET,
 }
 _DELIVERY_STATES = {
