@@ -113,7 +113,7 @@ def _add_equipment(
     ]
     dataset.update(own)
     dataset.ConversionType = "WSD"
-    dataset.DeviceUID = identity.device_uid
+    dataset.DeviceUID = own.DeviceUID = identity.device_uid  # in the item too: IHE AIR looks for it there
     dataset.SecondaryCaptureDeviceManufacturer = own.Manufacturer
     dataset.SecondaryCaptureDeviceManufacturerModelName = own.ManufacturerModelName
     dataset.SecondaryCaptureDeviceSoftwareVersions = own.SoftwareVersions
