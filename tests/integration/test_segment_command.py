@@ -30,6 +30,22 @@ def test_folder_of_two_series(tmp_path: Path) -> None:
     assert "no rule wants it" in by_modality["MR"]["reason"]
 
 
+def test_all_results_have_names_that_can_be_read(tmp_path: Path) -> None:
+    """`--results` makes what destinations can ask for, each file named by the series that it is about."""
+    (dataset,) = dicom_sources.xa_still(rows=128, columns=120)
+    dicom_sources.save([dataset], tmp_path / "in")
+    wanted = ("--results", "seg, overlay,report")
+    done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json", *wanted)
+    assert done.returncode == 0, done.stderr
+    (series,) = json.loads(done.stdout)["series"]
+    uid = dataset.SeriesInstanceUID
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"{uid}.seg.dcm", f"{uid}.overlay.dcm", f"{uid}.report.dcm", f"{uid}.png",
+    }  # fmt: skip
+    assert set(series["objects"]) == {"seg", "overlay", "report"}
+    assert pydicom.dcmread(series["objects"]["report"][0]).Modality == "SR"
+
+
 def test_one_file_with_a_named_segmenter(tmp_path: Path) -> None:
     """A single file is fine, and --segmenter goes over the rules."""
     (path,) = dicom_sources.save(dicom_sources.sc(rows=128, columns=120), tmp_path / "in")
@@ -75,3 +91,11 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         assert done.returncode == 4
         assert "Traceback" not in done.stderr
         assert folder in done.stderr
+
+
+def test_unknown_kinds_of_result_are_a_mistake_of_usage(tmp_path: Path) -> None:
+    """The sentence names the word and what there is."""
+    done = _segment(str(tmp_path), "--out", str(tmp_path / "out"), "--results", "seg,pdf")
+    assert done.returncode == 2
+    assert "'pdf' is no kind of result" in done.stderr
+    assert "seg_labelmap" in done.stderr

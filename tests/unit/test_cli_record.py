@@ -60,6 +60,20 @@ def test_studies_lists_what_was_received(site: ConsoleSite, run: Run) -> None:
     assert found["1.2.4"]["last_received_at"].endswith("Z")
 
 
+def test_study_is_shown_with_its_objects(site: ConsoleSite, run: Run) -> None:
+    """`studies show` names every object with kind and UIDs, and what each destination answered to it."""
+    site.finish(site.study("1.2.3"))
+    found = answer(run("studies", "show", "1.2.3", "--json"))
+    (job,) = found["jobs"]
+    (result,) = job["results"]
+    assert (result["kind"], result["sop_instance_uid"], result["series_instance_uid"]) == ("seg", "2.25.1", "2.25.2")
+    (delivery,) = found["deliveries"]
+    assert (delivery["kind"], delivery["sop_instance_uid"], delivery["answer"]) == ("seg", "2.25.1", "0x0000 stored")
+    told = run("studies", "show", "1.2.3").stdout
+    assert all(word in told for word in ("COMPLETE", "2.25.1", "2.25.2", "0x0000 stored", "seg.dcm"))
+    assert "no study 9.9" in refusal(run("studies", "show", "9.9"), 4)
+
+
 def test_studies_by_state(site: ConsoleSite, run: Run) -> None:
     """`studies --state` takes states of studies and of jobs, in any case of letters."""
     site.fail(site.study("1.2.3"))

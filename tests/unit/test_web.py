@@ -162,6 +162,8 @@ def test_api_study_with_jobs_and_deliveries(site: ConsoleSite, client: TestClien
     assert [one["job_id"] for one in found["jobs"]] == [job.job_id]
     assert found["jobs"][0]["results"][0]["sop_instance_uid"] == "2.25.1"
     assert [(one["destination"], one["state"]) for one in found["deliveries"]] == [("pacs", "SENT")]
+    assert [(one["kind"], one["sop_instance_uid"]) for one in found["deliveries"]] == [("seg", "2.25.1")]
+    assert client.get("/studies/1.2.3").text.count("seg 2.25.1") == 2  # as a result and as what was delivered
 
 
 def test_api_filters(site: ConsoleSite, client: TestClient) -> None:
