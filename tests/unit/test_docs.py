@@ -13,7 +13,7 @@ from PIL import Image
 
 MOST_PICTURE_BYTES = 1_000_000
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
-_PORTS_OF_ALL = "8042|8043|11112|6379"
+_PORTS_OF_ALL = "8042|8043|8044|11112|6379"
 _MACHINE = re.compile(
     r"(?<![\w./])/(?:root|home|work|Users|mnt)/|/tmp/\w|\b(?:localhost|127\.0\.0\.1):(?!(?:"
     + _PORTS_OF_ALL
