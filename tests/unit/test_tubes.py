@@ -220,3 +220,11 @@ def test_a_large_volume_is_quick():
     before = time.process_time()
     measured(mask, np.diag([1.0, 0.7, 0.7]))
     assert time.process_time() - before < 10
+
+
+def test_noise_is_not_followed(monkeypatch):
+    """A mask with more centre line than any tree of vessels is given up before minutes are spent on it."""
+    noise = np.random.default_rng(5).random((20, 40, 40)) > 0.7
+    assert measure_tubes(noise, np.eye(3)) is not None
+    monkeypatch.setattr("worker.measurements.tubes._MOST_POINTS", 1000)
+    assert measure_tubes(noise, np.eye(3)) is None

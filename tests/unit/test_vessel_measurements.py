@@ -225,3 +225,12 @@ def test_the_same_arguments_give_the_same_numbers():
     source = CASES["ct"].series()
     mask = mask_for(source, 2)
     assert of(source, mask) == of(source, mask)
+
+
+def test_noise_has_a_size_and_a_warning(monkeypatch):
+    """No length, no calibre, no density where the centre line was given up."""
+    monkeypatch.setattr("worker.measurements.tubes._MOST_POINTS", 3)
+    source = CASES["xa_still"].series()
+    (region,) = of(source, mask_for(source)).regions
+    assert {one.quantity for one in region.measurements} == {Quantity.AREA, Quantity.AREA_PERCENT}
+    assert "too intricate" in region.warnings[0]

@@ -136,7 +136,7 @@ def _volume(segmentation: Segmentation, number: int, spacing: TrustedSpacing) ->
     size = int(np.count_nonzero(mask)) * float(abs(np.linalg.det(axes)))
     found = {Quantity.VOLUME: (size, "mm3" if spacing.trusted else VOXELS)}
     tubes = measure_tubes(mask, axes)
-    warnings = _tube_warnings(tubes, axes)
+    warnings = _tube_warnings(tubes, axes, mask)
     found |= _tube_numbers(tubes, "mm" if spacing.trusted else PIXELS)
     return RegionMeasurements(
         number, segmentation.classes[number - 1].label, None, len(mask), _measurements(found), warnings
@@ -164,10 +164,12 @@ def _picture(
     tubes = measure_tubes(mask, axes)
     unit = "mm" if spacing.trusted else PIXELS
     found |= _tube_numbers(tubes, unit)
-    length = tubes.length if tubes else 0.0
-    found[Quantity.LENGTH_DENSITY] = (length / (np.count_nonzero(field) * one_pixel), f"/{unit}")
+    if tubes is not None:
+        found[Quantity.LENGTH_DENSITY] = (tubes.length / (np.count_nonzero(field) * one_pixel), f"/{unit}")
     label = segmentation.classes[number - 1].label
-    return RegionMeasurements(number, label, frame, frame_count, _measurements(found), _tube_warnings(tubes, axes))
+    return RegionMeasurements(
+        number, label, frame, frame_count, _measurements(found), _tube_warnings(tubes, axes, mask)
+    )
 
 
 def _tube_numbers(tubes: Tubes | None, unit: str) -> dict[Quantity, tuple[float, str]]:
@@ -185,9 +187,9 @@ def _tube_numbers(tubes: Tubes | None, unit: str) -> dict[Quantity, tuple[float,
     return found
 
 
-def _tube_warnings(tubes: Tubes | None, axes: NDArray[np.float64]) -> tuple[str, ...]:
+def _tube_warnings(tubes: Tubes | None, axes: NDArray[np.float64], mask: NDArray[np.bool_]) -> tuple[str, ...]:
     if tubes is None:
-        return ()
+        return ("The mask is too intricate for a centre line: only its size is told.",) if mask.any() else ()
     steps = np.linalg.norm(axes, axis=1)
     warnings = []
     if tubes.diameter_median < _LEAST_CALIBRE * steps.max():

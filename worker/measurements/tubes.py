@@ -31,6 +31,8 @@ centre of that pixel lies beyond the surface, the less so the more such pixels t
 _SPUR = 1.5
 """A branch that ends freely within this many radii of its branch point, and a pixel, is roughness of the surface."""
 _PRUNING_ROUNDS = 4
+_MOST_POINTS = 150_000
+"""A centre line of more points is that of noise, and takes minutes to follow; a large tree of vessels has 50 000."""
 
 Vectors = NDArray[np.float64]
 """``(points, axes)`` in millimetres or pixels."""
@@ -66,13 +68,16 @@ def measure_tubes(mask: NDArray[np.bool_], axes: NDArray[np.float64]) -> Tubes |
         axes: ``(dimensions, dimensions)``, row ``i``: the step of array axis ``i`` in millimetres or pixels.
 
     Returns:
-        None for an empty mask.
+        None for an empty mask, and for one so intricate that it shows no tubes but noise.
     """
     box = bounding_box(mask)
     if box is None:
         return None
+    points: Points = np.argwhere(skeleton(mask[box]))
+    if len(points) > _MOST_POINTS:
+        return None
     grid = _Grid(mask[box], axes)
-    branches = _branches(grid)
+    branches = _branches(points, grid)
     smooth = [_smooth(branch.path @ axes, closed=branch.closed) for branch in branches]
     lengths = [_arc(path, closed=branch.closed) for path, branch in zip(smooth, branches, strict=True)]
     centred, radii = grid.centred(np.concatenate(smooth))
@@ -140,9 +145,8 @@ def _rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 # --- branches ---------------------------------------------------------------------------------------------------------
 
 
-def _branches(grid: _Grid) -> list[Branch]:
+def _branches(points: Points, grid: _Grid) -> list[Branch]:
     """The branches of the centre line without spurs."""
-    points: Points = np.argwhere(skeleton(grid.mask))
     branches = trace(points, grid.mask.shape)
     for _ in range(_PRUNING_ROUNDS):
         spurs = _spurs(branches, grid)
@@ -162,16 +166,20 @@ def _spurs(branches: list[Branch], grid: _Grid) -> list[Branch]:
         for node in branch.nodes:
             if node >= 0:
                 at_node.setdefault(node, []).append(branch)
-    spurs = []
+    candidates = []
     for meeting in at_node.values():
-        lengths = [(_arc(branch.path @ grid.axes), branch) for branch in meeting if sum(branch.free_ends) == 1]
-        if not lengths:
-            continue
-        ending = lengths[0][1]
-        node = ending.path[-1 if ending.free_ends[0] else 0]
-        limit = _SPUR * float(grid.distances((node @ grid.axes)[None])[1][0]) + grid.shortest_step
+        ending = [branch for branch in meeting if sum(branch.free_ends) == 1]
+        if ending:
+            candidates.append((ending, len(meeting)))
+    if not candidates:
+        return []
+    nodes = np.array([ending[0].path[-1 if ending[0].free_ends[0] else 0] for ending, _ in candidates])
+    limits = _SPUR * grid.distances(nodes @ grid.axes)[1] + grid.shortest_step
+    spurs: list[Branch] = []
+    for (ending, count), limit in zip(candidates, limits.tolist(), strict=True):
+        lengths = [(_arc(branch.path @ grid.axes), branch) for branch in ending]
         short = sorted((pair for pair in lengths if pair[0] < limit), key=lambda pair: -pair[0])
-        spurs += [branch for _, branch in (short[2:] if len(short) == len(meeting) else short)]
+        spurs += [branch for _, branch in (short[2:] if len(short) == count else short)]
     return spurs
 
 
