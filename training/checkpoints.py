@@ -1,18 +1,17 @@
 """Keeps the state of a training so that it can go on after it was stopped; tensors only, nothing that is executed."""
 
 import copy
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dicom_core.errors import ConfigurationError
 
-_LAST = "last.safetensors"
+_WEIGHTS, _OPTIMIZER = ".weights.safetensors", ".optimizer.safetensors"
+"""After the number of the step: two files, so that each stays small enough to be carried about."""
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -52,22 +51,27 @@ class Training:
                 average.copy_(now)
 
 
-def save(training: Training, folder: Path) -> Path:
+def save(training: Training, folder: Path) -> None:
     """Write the whole state; an older one stays until the new one is complete."""
-    tensors = {f"network.{key}": value for key, value in training.network.state_dict().items()}
-    tensors |= {f"average.{key}": value for key, value in training.average.state_dict().items()}
+    weights = {f"network.{key}": value for key, value in training.network.state_dict().items()}
+    weights |= {f"average.{key}": value for key, value in training.average.state_dict().items()}
+    moments: dict[str, torch.Tensor] = {}
     for index, parameter in enumerate(_parameters(training.optimizer)):
         state = training.optimizer.state.get(parameter, {})
-        tensors |= {f"optimizer.{index}.{name}": state[name] for name in _MOMENTS if name in state}
-    path, fresh = folder / _LAST, folder / f"{_LAST}.new"
-    save_file({key: value.contiguous() for key, value in tensors.items()}, fresh, {"step": json.dumps(training.step)})
-    fresh.replace(path)
-    return path
+        moments |= {f"{index}.{name}": state[name] for name in _MOMENTS if name in state}
+    for suffix, tensors in ((_WEIGHTS, weights), (_OPTIMIZER, moments)):
+        path = folder / f"{training.step:07d}{suffix}"
+        fresh = path.with_name(f"{path.name}.new")
+        save_file({key: value.contiguous() for key, value in tensors.items()}, fresh)
+        fresh.replace(path)
+    for path in folder.glob("*.safetensors"):
+        if not path.name.startswith(f"{training.step:07d}."):
+            path.unlink()
 
 
 def exists(folder: Path) -> bool:
     """Whether a folder holds the state of a training."""
-    return (folder / _LAST).is_file()
+    return _last_step(folder) is not None
 
 
 def restore(training: Training, folder: Path) -> None:
@@ -76,20 +80,22 @@ def restore(training: Training, folder: Path) -> None:
     Raises:
         ConfigurationError: The folder holds no state, or that of another network.
     """
-    device = str(next(training.network.parameters()).device)
+    step = _last_step(folder)
+    if step is None:
+        raise ConfigurationError(f"{folder} holds no training; start without --resume")
+    device = next(training.network.parameters()).device
+    weights = load_file(folder / f"{step:07d}{_WEIGHTS}", device=str(device))
+    moments = load_file(folder / f"{step:07d}{_OPTIMIZER}", device=str(device))
     try:
-        with safe_open(folder / _LAST, "pt", device=device) as kept:
-            tensors = {key: kept.get_tensor(key) for key in kept.keys()}  # noqa: SIM118 - no mapping
-            training.step = int(json.loads(kept.metadata()["step"]))
-        training.network.load_state_dict(_below(tensors, "network."))
-        training.average.load_state_dict(_below(tensors, "average."))
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{folder} holds no training of this network; start without --resume") from error
+        training.network.load_state_dict(_below(weights, "network."))
+        training.average.load_state_dict(_below(weights, "average."))
+    except RuntimeError as error:
+        raise ConfigurationError(f"{folder} holds the training of another network; choose another folder") from error
     for index, parameter in enumerate(_parameters(training.optimizer)):
-        state = _below(tensors, f"optimizer.{index}.")
+        state = _below(moments, f"{index}.")
         if state:
-            state["step"] = state["step"].cpu()
-            training.optimizer.state[parameter] = state
+            training.optimizer.state[parameter] = state | {"step": state["step"].cpu()}
+    training.step = step
 
 
 def average_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -98,12 +104,17 @@ def average_of(folder: Path) -> dict[str, torch.Tensor]:
     Raises:
         ConfigurationError: The folder holds no state.
     """
-    try:
-        with safe_open(folder / _LAST, "pt") as kept:
-            names = [key for key in kept.keys() if key.startswith("average.")]  # noqa: SIM118 - no mapping
-            return {key.removeprefix("average."): kept.get_tensor(key) for key in names}
-    except OSError as error:
-        raise ConfigurationError(f"{folder} holds no training; run training.train first") from error
+    step = _last_step(folder)
+    if step is None:
+        raise ConfigurationError(f"{folder} holds no training; run training.train first")
+    return _below(load_file(folder / f"{step:07d}{_WEIGHTS}"), "average.")
+
+
+def _last_step(folder: Path) -> int | None:
+    """Return the step of the last state of which both files are there."""
+    steps = [int(path.name.removesuffix(_OPTIMIZER)) for path in folder.glob(f"*{_OPTIMIZER}")]
+    complete = [step for step in steps if (folder / f"{step:07d}{_WEIGHTS}").is_file()]
+    return max(complete, default=None)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

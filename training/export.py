@@ -31,9 +31,9 @@ from worker.segmenters.vesselnet.preparing import BRIGHT, WORKING_SIZES, channel
 from worker.segmenters.vesselnet.weights import CARD, WEIGHTS, Card, KindFit
 from worker.segmenters.vesselnet.windows import look
 
-_THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-_SEEDS = (0.0, 0.7, 0.85)
-_EXTENTS = (0.0, 0.012, 0.02, 0.03)
+_THRESHOLDS = (0.3, 0.36, 0.42, 0.5, 0.58)
+_SEEDS = (0.0, 0.8)
+_EXTENTS = (0.0, 0.015, 0.03)
 _SAMPLE = 4000
 """Pixels of a picture that the calibration is fitted to."""
 _GATE_MARGIN = 1.5

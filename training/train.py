@@ -2,10 +2,13 @@
 
 import json
 import math
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import torch
@@ -44,13 +47,14 @@ def train(
     watch_every: int,
     keep_every_seconds: float,
     progress: Progress,
+    asked_to_stop: Event,
 ) -> None:
     """Learn until ``last`` of ``steps`` are done; the state goes to ``folder`` now and then and at the end."""
     device = next(training.network.parameters()).device
     bar = progress.add_task("training", total=steps, completed=training.step, loss=math.nan, dice="")
     kept, mean = time.monotonic(), math.nan
     training.network.train()
-    while training.step < last:
+    while training.step < last and not asked_to_stop.is_set():
         for group in training.optimizer.param_groups:
             group["lr"] = rate * rate_share(training.step, steps)
         loss = _learn(training, next(batches).to(device))
@@ -62,9 +66,10 @@ def train(
             dice = dice_of(training.average, watched)
             progress.update(bar, dice="  ".join(f"{name} {value:.3f}" for name, value in dice.items()))
             _note(folder, training.step, mean, dice)
-        if time.monotonic() - kept > keep_every_seconds or training.step == last:
+        if time.monotonic() - kept > keep_every_seconds:
             checkpoints.save(training, folder)
             kept = time.monotonic()
+    checkpoints.save(training, folder)
 
 
 def rate_share(step: int, steps: int) -> float:
@@ -137,7 +142,7 @@ def main(
         elif checkpoints.exists(out):
             raise ConfigurationError(f"{out} holds a training already; add --resume, or choose another folder")
         batches = CropBatches(learnt, batch, seed, side)
-        with _progress(notes) as progress:
+        with _progress(notes) as progress, _asked_to_stop() as asked:
             train(
                 training,
                 _from(batches, training.step, steps, workers),
@@ -150,10 +155,23 @@ def main(
                 watch_every=watch_every,
                 keep_every_seconds=60 * keep_minutes,
                 progress=progress,
+                asked_to_stop=asked,
             )
     except VesselqError as error:
         notes.print(str(error), style="red", markup=False)
         raise typer.Exit(error.exit_code) from error
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Event]:
+    """Hand out what is set when Ctrl-C or SIGTERM asks to stop, so that this happens between two steps."""
+    asked = Event()
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def split(examples: Sequence[Example], folds: Sequence[str]) -> tuple[list[Example], list[Example]]:
@@ -190,7 +208,21 @@ def _from(batches: CropBatches, first: int, steps: int, workers: int) -> Iterato
     numbers = range(first, steps)
     if workers == 0:
         return (batches[number] for number in numbers)
-    return iter(DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers, prefetch_factor=4))
+    # Spawned: a fork of a process with torch's threads may hang.
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=workers,
+        prefetch_factor=4,
+        multiprocessing_context="spawn",
+        worker_init_fn=_single_threaded,
+    )
+    return iter(loader)
+
+
+def _single_threaded(_worker: int) -> None:
+    torch.set_num_threads(1)
 
 
 def _progress(console: Console) -> Progress:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from dicom_core.errors import ConfigurationError
+from training.drawn_set import write_drawn_set
 from training.manifest import imaging_of, read_manifest
 from training.measures import Agreement, agreement, summarise
 from training.score import main
@@ -202,3 +204,39 @@ def test_command_says_what_is_wrong(
     result = CliRunner().invoke(app, ["--manifest", str(manifest()), "--root", str(tmp_path), *arguments])
     assert result.exit_code == code
     assert words in " ".join(result.stderr.split())
+
+
+def test_drawn_set_is_scored_like_any_other(tmp_path: Path) -> None:
+    """The drawn pictures come with a manifest of all three kinds, with fields of view, that the command reads."""
+    path = write_drawn_set(tmp_path, count=1, size=96)
+    cases = read_manifest(path, tmp_path).cases
+    assert [case.imaging for case in cases] == [Imaging.XRAY_ANGIOGRAPHY, Imaging.FUNDUS, Imaging.OCT_ANGIOGRAPHY]
+    assert all(case.truth((96, 96)).any() for case in cases)
+    assert all(case.inside((96, 96)) is not None for case in cases)
+
+
+def test_two_segmenters_stand_in_one_table(manifest: ManifestMaker, tmp_path: Path) -> None:
+    """--compare adds a row a data set and an entry in the JSON; --setting reaches the segmenter that is measured."""
+    arguments = ["--manifest", str(manifest()), "--root", str(tmp_path), "--json", "--limit", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--compare", "ridge", "--setting", "threshold=0.99"])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert said["compared"]["ridge"]["A"]["dice"] > said["datasets"]["A"]["dice"]
+
+
+def test_folds_choose_cases(manifest: ManifestMaker, tmp_path: Path) -> None:
+    """--fold B:2 takes the second picture of its set alone; subjects of CHASE_DB1 stay together."""
+    arguments = ["--manifest", str(manifest()), "--root", str(tmp_path), "--json", "--fold", "B:2"]
+    said = json.loads(CliRunner().invoke(app, arguments).stdout.splitlines()[-1])
+    assert {name: entry["n"] for name, entry in said["datasets"].items()} == {"B": 1}
+    case = read_manifest(manifest(dataset="CHASE_DB1"), tmp_path).cases[0]
+    names = ("Image_01L.jpg", "Image_01R.jpg", "Image_02L.jpg", "Image_03R.jpg")
+    assert [replace(case, image=tmp_path / name).fold for name in names] == [0, 0, 0, 1]
+
+
+def test_setting_that_is_no_toml_is_told(manifest: ManifestMaker, tmp_path: Path) -> None:
+    """A text without quotes ends with a sentence about how settings are written."""
+    arguments = ["--manifest", str(manifest()), "--root", str(tmp_path), "--setting", "polarity=dark"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "KEY=VALUE" in result.stderr

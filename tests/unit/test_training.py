@@ -1,6 +1,10 @@
 """How the shipped network is trained: the pack, the crops, the losses, and a training that stops and goes on."""
 
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -284,13 +288,13 @@ def test_folds_are_held_out() -> None:
 
 
 def test_training_learns_stops_and_goes_on_as_if_it_had_not(data: Path, tmp_path: Path) -> None:
-    """Four steps in one go and two steps twice end with the same weights, bit by bit; the loss is noted."""
+    """Four steps in one go, and two steps twice with a helper process, end with the same weights, bit by bit."""
     assert train_a_little(data, tmp_path / "whole", 4).exit_code == 0
     # A training that is stopped has the whole number of steps in mind; its state is what it kept last.
     stopped = train_a_little(data, tmp_path / "parts", 4, "--stop-after", 2)
     assert stopped.exit_code == 0, stopped.output
     assert len((tmp_path / "parts" / "progress.jsonl").read_text().splitlines()) == 1
-    gone_on = train_a_little(data, tmp_path / "parts", 4, "--resume")
+    gone_on = train_a_little(data, tmp_path / "parts", 4, "--resume", "--workers", 1)
     assert gone_on.exit_code == 0, gone_on.output
     whole, parts = (checkpoints.average_of(tmp_path / name) for name in ("whole", "parts"))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
@@ -308,6 +312,36 @@ def test_training_is_not_overwritten_by_mistake(data: Path, tmp_path: Path) -> N
     nothing = train_a_little(data, tmp_path / "other", 1, "--resume")
     assert nothing.exit_code == 2
     assert "without --resume" in nothing.stderr.replace("\n", " ")
+
+
+def test_training_that_is_asked_to_stop_keeps_its_state(data: Path, tmp_path: Path) -> None:
+    """SIGTERM ends the training after the step under way; what it learnt is there to go on with."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def stop_when_it_runs() -> None:
+        while not (tmp_path / "out" / "progress.jsonl").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    waiting = threading.Thread(target=stop_when_it_runs, daemon=True)
+    waiting.start()
+    result = train_a_little(data, tmp_path / "out", 100_000)
+    waiting.join()
+    assert result.exit_code == 0, result.output
+    training = Training.of(VesselNetwork(), 0.0)
+    checkpoints.restore(training, tmp_path / "out")
+    assert 0 < training.step < 100_000
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_half_written_state_is_passed_over(data: Path, tmp_path: Path) -> None:
+    """A state of which one file is missing, since the process was killed, does not count: the one before it does."""
+    assert train_a_little(data, tmp_path / "out", 4, "--stop-after", 1).exit_code == 0
+    weights = next((tmp_path / "out").glob("*1.weights.safetensors"))
+    weights.with_name("0000003.weights.safetensors").write_bytes(b"half")
+    training = Training.of(VesselNetwork(), 0.0)
+    checkpoints.restore(training, tmp_path / "out")
+    assert training.step == 1
 
 
 def test_average_follows_the_network() -> None:
