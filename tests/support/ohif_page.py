@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from ohif_app import ViewerMissingError
 
 CHROMIUM = Path("/usr/bin/chromium")
+ARTEFACTS = Path(__file__).parents[2] / "artefacts" / "viewer"
+"""Where pictures of the viewer are kept; no part of the repository."""
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -130,6 +132,10 @@ class OhifPage:
             colours={number: tuple(colour[:3]) for number, colour in found["colours"]},
             type_errors=[text for text in self._console if "TypeError" in text and _HARMLESS not in text],
         )
+
+    def double_click(self, series_description: str) -> None:
+        """Open what is listed under this description and has no image of its own."""
+        self.page.locator(_THUMBNAIL, has_text=series_description).first.dblclick()
 
     def _wait(self, sop_instance_uid: str, timeout_seconds: float) -> tuple[str, str]:
         deadline = time.monotonic() + timeout_seconds

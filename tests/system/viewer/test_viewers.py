@@ -20,8 +20,8 @@ import pydicom
 import pytest
 import viewer_table
 from numpy.typing import NDArray
-from ohif_app import ViewerMissingError, ohif_dist
-from ohif_page import OhifPage, Shown, browser_context
+from ohif_app import ohif_dist
+from ohif_page import ARTEFACTS, OhifPage, Shown
 from ohif_server import OhifServer
 from orthanc_server import Orthanc
 from pydicom.dataset import Dataset
@@ -43,7 +43,6 @@ pytestmark = [
     pytest.mark.skipif(not orthanc_server.INSTALLED, reason=orthanc_server.NOT_INSTALLED),
 ]
 
-ARTEFACTS = Path(__file__).parents[3] / "artefacts" / "viewer"
 WRITE = os.environ.get("VESSELQ_WRITE_DOCS") == "1"
 PICTURED = {"ct", "enhanced_mr", "op_rgb", "xa_run", "opt_with_frame_of_reference", "opt_without", "opt_en_face"}
 """Sources of which a picture is kept (it takes the software painter two seconds)."""
@@ -140,19 +139,6 @@ def send(files: list[Path], orthanc: Orthanc) -> dict[Path, int]:
         return {path: association.send_c_store(dataset).Status for path, dataset in datasets.items()}
     finally:
         association.release()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, or a reason why there is none; a build server that lacks it fails."""
-    try:
-        ohif_dist()
-        with browser_context() as context:
-            yield context
-    except ViewerMissingError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

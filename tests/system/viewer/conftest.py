@@ -1,0 +1,22 @@
+"""One browser for all tests of this folder that run in the same process."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ohif_app import ViewerMissingError, ohif_dist
+from ohif_page import browser_context
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, or a reason why there is none; a build server that lacks it fails."""
+    try:
+        ohif_dist()
+        with browser_context() as context:
+            yield context
+    except ViewerMissingError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
