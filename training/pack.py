@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -31,9 +32,10 @@ from worker.image_stack import Imaging
 from worker.segmenters.vesselnet.network import KINDS
 from worker.segmenters.vesselnet.preparing import BRIGHT, WORKING_SIZES, field_of, intensity_of, working_shape
 
-_SPARE = 1.1
+_SPARE = 1.05
 """Pictures are kept this much larger than the network's working size, so that zooming in still shows detail."""
-_JPEG_QUALITY = 85
+_JPEG_QUALITY = 80
+"""Training changes pictures more than this does, and a pack should be small enough to be carried to a GPU."""
 _TWINS = frozenset({"ARCADE/train/images/214.png"})
 """Pictures that another entry shows too."""
 _NOT_A_VESSEL_PICTURE = -1
@@ -136,13 +138,29 @@ def examples_of_manifest(manifest: Path, root: Path) -> Iterator[Example]:
             yield _of_case(case, held_out=case.image in held_out)
 
 
-def examples_drawn(count: int) -> Iterator[Example]:
-    """Yield ``count`` drawn pictures of each kind, and as many that show no vessels."""
-    for kind, (imaging, size) in _DRAWN.items():
-        for seed in range(count):
-            yield example_of_synthetic(sample(kind, _FIRST_SEED + seed, size), imaging)
-    for seed in range(count):
-        yield example_of_negative(sample_negative(_FIRST_SEED + seed, _NEGATIVE_SHAPE[0]).image)
+def examples_drawn(count: int, first: int = 0, workers: int = 1) -> Iterator[Example]:
+    """Yield ``count`` drawn pictures of each kind, and as many that show no vessels.
+
+    Args:
+        count: Of each kind.
+        first: Number of the first, so that another pack holds other pictures.
+        workers: Processes that draw; the pictures are the same for any number.
+    """
+    seeds = range(_FIRST_SEED + first, _FIRST_SEED + first + count)
+    jobs = [(kind, seed) for kind in (*_DRAWN, None) for seed in seeds]
+    if workers == 1:
+        yield from map(_drawn, jobs)
+        return
+    with get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(_drawn, jobs, chunksize=4)
+
+
+def _drawn(job: tuple[Kind | None, int]) -> Example:
+    kind, seed = job
+    if kind is None:
+        return example_of_negative(sample_negative(seed, _NEGATIVE_SHAPE[0]).image)
+    imaging, size = _DRAWN[kind]
+    return example_of_synthetic(sample(kind, seed, size), imaging)
 
 
 def example_of_synthetic(picture: SyntheticPicture, imaging: Imaging) -> Example:
@@ -234,11 +252,13 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 
 
 def main(
-    manifest: Annotated[Path, typer.Option(help="JSON list of images and masks.")],
-    root: Annotated[Path, typer.Option(help="Folder that the manifest's paths start from.")],
     out: Annotated[Path, typer.Option(help="The pack to write.")],
-    drawn: Annotated[int, typer.Option(min=0, help="Drawn pictures of each kind.")] = 150,
+    manifest: Annotated[Path | None, typer.Option(help="JSON list of images and masks.")] = None,
+    root: Annotated[Path, typer.Option(help="Folder that the manifest's paths start from.")] = Path(),
     slices: Annotated[Path | None, typer.Option(help="Folder of CT slices (DICOM), which are not to be known.")] = None,
+    drawn: Annotated[int, typer.Option(min=0, help="Drawn pictures of each kind.")] = 100,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first drawn one: another pack, other pictures.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
 ) -> None:
     """Gather pictures for training in one file."""
     notes = Console(stderr=True)
@@ -246,8 +266,8 @@ def main(
         with Progress(console=notes) as progress:
             bar = progress.add_task("packing", total=None)
             examples = chain(
-                examples_of_manifest(manifest, root),
-                examples_drawn(drawn),
+                examples_of_manifest(manifest, root) if manifest else (),
+                examples_drawn(drawn, first, workers),
                 examples_of_slices(slices) if slices else (),
             )
             count = write_pack(out, _counted(examples, progress, bar))

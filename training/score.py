@@ -33,6 +33,7 @@ _TITLES = {
 }
 _TILE = 256
 """Side of a picture on the contact sheet in pixels."""
+_BOTH, _MISSED, _TOO_MUCH = (255, 255, 255), (230, 159, 0), (0, 114, 178)
 _WORST = 8
 """Cases on the contact sheet."""
 
@@ -93,13 +94,14 @@ def _numbers(scored: Sequence[Scored]) -> dict[str, dict[str, int | float | list
 
 
 def contact_sheet(scored: Sequence[Scored], segmenter: Segmenter) -> Image.Image:
-    """Draw the worst cases by Dice, one a row: image, truth, mask."""
+    """Draw the worst cases by Dice, one a row: image, truth, and the mask against it (missed orange, too much blue)."""
     worst = sorted(scored, key=lambda one: one.agreement.dice)[:_WORST]
     sheet = Image.new("RGB", (3 * _TILE, max(1, len(worst)) * _TILE))
     for row, one in enumerate(worst):
         mask = _mask_of(one.case, segmenter)
         with Image.open(one.case.image) as picture:
-            tiles = [picture.convert("RGB"), _drawn(one.case.truth(mask.shape)), _drawn(mask)]
+            truth = one.case.truth(mask.shape)
+            tiles = [picture.convert("RGB"), _compared(truth, truth), _compared(mask, truth)]
         for column, tile in enumerate(tiles):
             sheet.paste(tile.resize((_TILE, _TILE)), (column * _TILE, row * _TILE))
     return sheet
@@ -171,8 +173,12 @@ def _mask_of(case: Case, segmenter: Segmenter) -> NDArray[np.bool_]:
     return np.asarray(result.mask[:, 0].any(axis=0))
 
 
-def _drawn(mask: NDArray[np.bool_]) -> Image.Image:
-    return Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
+def _compared(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Image.Image:
+    """Return white where both are, orange where the mask misses the truth, blue where it says too much."""
+    colours = np.zeros((*mask.shape, 3), np.uint8)
+    for where, colour in ((mask & truth, _BOTH), (truth & ~mask, _MISSED), (mask & ~truth, _TOO_MUCH)):
+        colours[where] = colour
+    return Image.fromarray(colours)
 
 
 def _table(by_segmenter: Mapping[str, Sequence[Scored]]) -> Table:

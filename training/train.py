@@ -106,7 +106,7 @@ def dice_of(network: torch.nn.Module, watched: Mapping[str, Sequence[Batch]]) ->
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="A pack made by training.pack.")],
+    data: Annotated[list[Path], typer.Option(help="A pack made by training.pack; several are one.")],
     out: Annotated[Path, typer.Option(help="Folder that the state of the training goes to.")],
     *,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds.")] = False,
@@ -132,7 +132,7 @@ def main(
     torch.manual_seed(seed)
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     try:
-        learnt, held_out = split(read_pack(data), exclude_fold or [])
+        learnt, held_out = split([example for pack in data for example in read_pack(pack)], exclude_fold or [])
         out.mkdir(parents=True, exist_ok=True)
         network = VesselNetwork().to(where)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's types

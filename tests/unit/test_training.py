@@ -96,12 +96,22 @@ def test_pack_command_gathers_manifest_and_drawn_pictures(tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     found = pack.read_pack(out)
     assert [one.entry.held_out for one in found[:2]] == [False, True]
-    assert found[0].truth.shape == (422, 422)
+    assert found[0].truth.shape == (403, 403)
     assert found[0].entry.fold == 2
     assert (found[0].truth == Truth.VESSEL).mean() == pytest.approx(truth.mean(), rel=0.1)
     assert [one.entry.dataset for one in found[2:]] == [
         "synthetic-xa", "synthetic-fundus", "synthetic-octa", "synthetic-oct", "negative",
     ]  # fmt: skip
+
+
+def test_drawn_pictures_are_the_same_from_any_number_of_processes() -> None:
+    """Two processes draw what one draws, in the same order; another first number draws others."""
+    alone, together, others = (
+        list(pack.examples_drawn(1, first, workers)) for first, workers in ((5, 1), (5, 2), (6, 1))
+    )
+    assert len(alone) == len(together) == 5
+    assert all(np.array_equal(one.intensity, two.intensity) for one, two in zip(alone, together, strict=True))
+    assert not np.array_equal(alone[0].intensity, others[0].intensity)
 
 
 def test_drawn_angiograms_always_have_dark_vessels() -> None:
