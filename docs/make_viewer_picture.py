@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset  # noqa: E402
 from console.demo.studies import DemoStudy, coronary_study  # noqa: E402
 from dicom_core.identifiers import derived_uid  # noqa: E402
 from worker.pixels.decoding import decode  # noqa: E402
-from worker.seg_writer.identity import SegmentationIdentity  # noqa: E402
+from worker.result_header.identity import ResultIdentity  # noqa: E402
 from worker.seg_writer.writer import build_segmentation, save_segmentation  # noqa: E402
 from worker.segmenters.interface import Prompt  # noqa: E402
 from worker.segmenters.ridge import RidgeSegmenter  # noqa: E402
@@ -60,7 +60,7 @@ def _segmentation(study: DemoStudy) -> Dataset:
     """What a worker makes of the study."""
     (source,) = read_series(study.paths)
     found = RidgeSegmenter().segment(decode(source, maximum_bytes=_MOST_BYTES, threads=2), Prompt(), lambda _: None)
-    identity = SegmentationIdentity(
+    identity = ResultIdentity(
         series_instance_uid=derived_uid("picture", "series"),
         sop_instance_uid=derived_uid("picture", "sop"),
         created_at=datetime(2024, 2, 29, 12, tzinfo=UTC),

@@ -2,7 +2,7 @@
 
 from dicom_core.identifiers import derived_uid
 from dicom_core.result import ResultKind
-from worker.seg_writer.identity import SegmentationIdentity
+from worker.result_header.identity import ResultIdentity
 from worker.segmenters.interface import SegmenterInfo
 from worker.series_messages import SeriesRequest
 
@@ -12,7 +12,7 @@ _KINDS_APART, _PARTS_APART = 100, 1000
 
 def identity_of(
     request: SeriesRequest, info: SegmenterInfo, kind: ResultKind = ResultKind.SEG, part: int = 1
-) -> SegmentationIdentity:
+) -> ResultIdentity:
     """Who the objects of one kind and part are: the same request and model give the same, another model gives others.
 
     Of a series of several objects it is the first; the others derive theirs from it.
@@ -29,7 +29,7 @@ def identity_of(
     scope = (*request.uid_scope, info.name, info.version, info.weights_sha256, request.prompt)
     of_part = () if part == 1 else ("part", part)
     of_kind = (*of_part, *(() if kind is ResultKind.SEG else ("kind", kind.value)))
-    return SegmentationIdentity(
+    return ResultIdentity(
         series_instance_uid=derived_uid(*scope, "series", *of_kind),
         sop_instance_uid=derived_uid(*scope, "sop", *of_kind),
         created_at=request.created_at,

@@ -18,9 +18,9 @@ from worker.image_stack import ImageStack
 from worker.measurements.measuring import FieldsOfView, fields_of_view, measure_vessels
 from worker.measurements.vessel_measurements import VesselMeasurements
 from worker.pictures.reading_aids import MAXIMUM_BYTES, ReadingAid, draw_reading_aids
+from worker.result_header.identity import ResultIdentity
 from worker.result_identity import identity_of
 from worker.sc_writer.overlays import build_overlays
-from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.standard_tables import missing_attributes
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, save_segmentation
@@ -116,7 +116,7 @@ class _Part:
     aids: tuple[ReadingAid, ...]
     fields: FieldsOfView
 
-    def identity(self, kind: ResultKind) -> SegmentationIdentity:
+    def identity(self, kind: ResultKind) -> ResultIdentity:
         return identity_of(self.request, self.info, kind, self.source.part)
 
     def segmentation(self, kind: ResultKind) -> Dataset:

@@ -19,7 +19,7 @@ from dicom_listener.handlers import Status
 from reference_blocks.markdown import code, table
 from worker.destinations.interface import dimse_status_in_words, judge_dimse_status
 from worker.destinations.storage_scu import RESULT_OFFERS
-from worker.seg_writer.catalogue import VESSEL_TYPES
+from worker.result_header.catalogue import VESSEL_TYPES
 
 _STATUSES = {
     Status.SUCCESS: "The object is on the disk and in the record. Also for a duplicate with equal content.",

@@ -11,7 +11,7 @@ from seg_checks import dciodvfy_messages, has_dciodvfy
 
 from dicom_core.result import ResultKind
 from worker.image_stack import Imaging
-from worker.seg_writer.catalogue import VESSEL_TYPES
+from worker.result_header.catalogue import VESSEL_TYPES
 from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.segmenters.interface import SegmentClass, Status
 

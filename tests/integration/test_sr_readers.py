@@ -13,12 +13,12 @@ from seg_checks import dciodvfy_messages, has_dciodvfy
 
 from worker.measurements.measuring import measure_vessels
 from worker.measurements.vessel_measurements import VesselMeasurements
-from worker.seg_writer.identity import SegmentationIdentity
+from worker.result_header.identity import ResultIdentity
 from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.sr_writer.report import build_report
 
 
-def identity_of(name: str) -> SegmentationIdentity:
+def identity_of(name: str) -> ResultIdentity:
     """Of the report on one class of source."""
     number = list(CASES).index(name)
     return replace(

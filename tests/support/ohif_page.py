@@ -44,6 +44,11 @@ _STATE = """uid => {
         .some(one => one.segmentationId === set?.displaySetInstanceUID);
     return shown && set.isLoaded && set.labelMapImages ? 'shown' : 'waiting';
 }"""
+_OUTCOME = """uid => {
+    if (document.body.innerText.toLowerCase().includes('something went wrong')) return 'something went wrong';
+    const set = window.services.displaySetService.getActiveDisplaySets().find(set => set.SOPInstanceUID === uid);
+    return set.isHydrated && 'taken over';
+}"""
 _READ = """uid => {
     const {displaySetService, segmentationService} = window.services;
     const set = displaySetService.getActiveDisplaySets().find(set => set.SOPInstanceUID === uid);
@@ -107,7 +112,7 @@ class OhifPage:
         self._console.clear()
         self.page = self._context.new_page()
         self.page.on("console", lambda message: self._note(message.type, message.text))
-        self.page.on("pageerror", lambda error: self._note("error", str(error)))
+        self.page.on("pageerror", lambda error: self._note("error", f"{error.name}: {error.message}"))
         self.page.goto(f"{self._address}/viewer?StudyInstanceUIDs={study_instance_uid}")
         listed = f"() => document.querySelectorAll('{_THUMBNAIL}').length >= {segmentations}"
         self.page.wait_for_function(listed, timeout=150_000)
@@ -123,14 +128,16 @@ class OhifPage:
         self._console.clear()
         self.page.locator(_THUMBNAIL, has_text=re.compile(re.escape(series_description) + r"(?!\d)")).first.dblclick()
         state, message = self._wait(sop_instance_uid, timeout_seconds)
-        self._crashed = state == "blank"
+        complaint = self._complaint(sop_instance_uid) if state == "shown" else ""
+        self._crashed = state == "blank" or bool(complaint)
         found = self.page.evaluate(_READ, sop_instance_uid) if state == "shown" else {"images": [], "colours": []}
         return Shown(
             state=state,
             message=message,
             masks=dict(_masks(found["images"])),
             colours={number: tuple(colour[:3]) for number, colour in found["colours"]},
-            type_errors=[text for text in self._console if "TypeError" in text and _HARMLESS not in text],
+            type_errors=[text for text in self._console if "TypeError" in text and _HARMLESS not in text]
+            + ([complaint] if complaint else []),
         )
 
     def double_click(self, series_description: str) -> None:
@@ -149,6 +156,11 @@ class OhifPage:
                 return "refused", refusals[0].group(1) or refusals[0].group()
             self.page.wait_for_timeout(100)
         return "waiting", ""
+
+    def _complaint(self, sop_instance_uid: str) -> str:
+        """What the viewer tells the reader in a red box instead of taking the segmentation over for editing."""
+        outcome = self.page.wait_for_function(_OUTCOME, arg=sop_instance_uid, timeout=60_000).json_value()
+        return "" if outcome == "taken over" else str(outcome)
 
     def _until_quiet(self) -> None:
         """Let the viewer finish complaining, so that nothing is taken for a mistake with the next segmentation."""

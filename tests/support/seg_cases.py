@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from worker.image_stack import Arrangement, FrameIdentity, Imaging
-from worker.seg_writer.identity import SegmentationIdentity
+from worker.result_header.identity import ResultIdentity
 from worker.segmenters.interface import BLOOD_VESSEL, Segmentation, SegmentClass, Status
 from worker.source_series import SourceKind, SourceSeries
 
@@ -136,7 +136,7 @@ def segmentation_of(
     )
 
 
-IDENTITY = SegmentationIdentity(
+IDENTITY = ResultIdentity(
     series_instance_uid="2.25.1001",
     sop_instance_uid="2.25.1002",
     created_at=datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=8))),

@@ -50,6 +50,7 @@ NO_FRAMES = "no (d)"
 BLANK = "blank page (e)"
 REFUSED = "no (f)"
 COLOURS = "wrong colours (g)"
+UNKNOWN_IMAGE = "yes, with a complaint (h)"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,12 @@ class Row:
 
 
 _PLACED = {name for name, case in CASES.items() if case.kind in ("slices", "enhanced")}
-_OHIF = {"xa_runs": FIRST_RUN, "xa_run_odd_columns": BIT_ORDER, "ct_odd_columns": NO_FRAMES}
+_OHIF = {
+    "xa_runs": FIRST_RUN,
+    "xa_run_odd_columns": BIT_ORDER,
+    "ct_odd_columns": NO_FRAMES,
+    "opt_en_face": UNKNOWN_IMAGE,
+}
 
 
 def _row(source: str, segments: int = 1, kind: ResultKind = ResultKind.SEG, ohif: str = "") -> Row:

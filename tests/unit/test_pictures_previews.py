@@ -19,7 +19,7 @@ from worker.pictures.legend import legend_of
 from worker.pictures.previews import PreviewBuilder, write_previews
 from worker.pictures.reading_aids import AidKind, draw_reading_aids
 from worker.pictures.run_time import display_time, frame_time, frame_times
-from worker.seg_writer.catalogue import colour_of
+from worker.result_header.catalogue import colour_of
 from worker.segmenters.interface import Segmentation, Status
 from worker.source_series import SourceKind, SourceSeries
 

@@ -7,7 +7,7 @@ from pydicom.sr.codedict import codes
 from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, mask_for, segmentation_of
 
 from dicom_core.errors import InvalidSegmentationError
-from worker.seg_writer import anatomy, catalogue
+from worker.result_header import anatomy, catalogue
 from worker.seg_writer.writer import build_segmentation
 
 EXPECTED_CODES = {

@@ -8,7 +8,7 @@ import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from worker.image_stack import Imaging
-from worker.seg_writer.catalogue import RGB, VESSEL_TYPES, colour_of
+from worker.result_header.catalogue import RGB, VESSEL_TYPES, colour_of
 
 SEEN, SEEN_COLOUR_BLIND = 20, 10
 

@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, IDENTITY_WITH_WEIGHTS, mask_for, segmentation_of
 
-from worker.seg_writer.segments import RESEARCH_USE
-from worker.seg_writer.text_values import decimal_strings, long_string, long_text, short_text
+from worker.result_header.identity import RESEARCH_USE
+from worker.result_header.text_values import decimal_strings, long_string, long_text, short_text
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, encode_segmentation
 from worker.segmenters.interface import SegmentClass

@@ -9,7 +9,7 @@ from pydicom.sr.codedict import codes
 from seg_cases import CASES, IDENTITY, mask_for, segmentation_of
 
 from dicom_core.result import SEGMENTATIONS, ResultKind
-from worker.seg_writer.catalogue import code_item
+from worker.result_header.catalogue import code_item
 from worker.seg_writer.standard_tables import missing_attributes, modules_of
 from worker.seg_writer.writer import build_segmentation, encode_segmentation
 

@@ -18,8 +18,7 @@ from dicom_core.result import ResultKind
 from worker.image_stack import Imaging
 from worker.measurements.measuring import measure_vessels
 from worker.measurements.vessel_measurements import Quantity, VesselMeasurements
-from worker.seg_writer.identity import SegmentationIdentity
-from worker.seg_writer.segments import RESEARCH_USE
+from worker.result_header.identity import RESEARCH_USE, ResultIdentity
 from worker.seg_writer.standard_tables import missing_attributes
 from worker.seg_writer.writer import build_segmentation, encode_segmentation
 from worker.segmenters.interface import Segmentation, Status
@@ -46,7 +45,7 @@ class Made:
         self,
         source: SourceSeries,
         mask: NDArray[np.bool_] | None = None,
-        identity: SegmentationIdentity = IDENTITY,
+        identity: ResultIdentity = IDENTITY,
         kind: ResultKind = ResultKind.SEG,
     ) -> None:
         mask = mask_for(source, 2) if mask is None else mask

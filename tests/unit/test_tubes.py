@@ -1,7 +1,5 @@
 """Length, calibre, tortuosity and branch points of tubes whose truth is known; the bounds are those of the docs."""
 
-import time
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -206,20 +204,6 @@ def test_the_border_of_the_picture_ends_a_vessel():
     mask = np.zeros((60, 100), bool)
     mask[28:33] = True
     assert measured(mask).length == pytest.approx(100, abs=2)
-
-
-def test_a_large_volume_is_quick():
-    """A tree of tubes in 100 x 256 x 256 voxels takes seconds of one core."""
-    generator = np.random.default_rng(4)
-    mask = np.zeros((100, 256, 256), bool)
-    for _ in range(15):
-        begin, end = generator.uniform(8, [92, 248, 248], (2, 3))
-        for point in np.linspace(begin, end, 300):
-            first = np.round(point).astype(int)
-            mask[tuple(slice(place - 2, place + 3) for place in first)] = True
-    before = time.process_time()
-    measured(mask, np.diag([1.0, 0.7, 0.7]))
-    assert time.process_time() - before < 10
 
 
 def test_noise_is_not_followed(monkeypatch):

@@ -2,7 +2,7 @@
 
 from worker.image_stack import ImageStack
 from worker.pictures.caption import Legend
-from worker.seg_writer.catalogue import colour_of
+from worker.result_header.catalogue import colour_of
 from worker.segmenters.interface import Segmentation
 
 

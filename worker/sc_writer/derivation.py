@@ -7,10 +7,9 @@ from pydicom.sr.codedict import codes
 
 from dicom_core.errors import InvalidSegmentationError
 from worker.pictures.reading_aids import AidKind, ReadingAid
-from worker.seg_writer.catalogue import code_item
-from worker.seg_writer.identity import SegmentationIdentity
-from worker.seg_writer.segments import RESEARCH_USE
-from worker.seg_writer.text_values import short_text
+from worker.result_header.catalogue import code_item
+from worker.result_header.identity import RESEARCH_USE, ResultIdentity
+from worker.result_header.text_values import short_text
 from worker.source_series import SourceSeries
 
 _WORDS = {
@@ -39,9 +38,7 @@ def headers_of(source: SourceSeries, aid: ReadingAid) -> list[Dataset]:
     return headers
 
 
-def add_derivation(
-    dataset: Dataset, aid: ReadingAid, headers: Sequence[Dataset], identity: SegmentationIdentity
-) -> None:
+def add_derivation(dataset: Dataset, aid: ReadingAid, headers: Sequence[Dataset], identity: ResultIdentity) -> None:
     """DerivationDescription and code, source images, the series that they are from, and ImageComments."""
     words = [_WORDS[aid.kind], f"Model {identity.model_name} {identity.model_version}.", RESEARCH_USE]
     dataset.DerivationDescription = short_text(" ".join([*words, *_changes(aid, headers)]))

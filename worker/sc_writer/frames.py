@@ -8,8 +8,8 @@ from pydicom.tag import Tag
 from worker.image_stack import Imaging
 from worker.pictures.reading_aids import ReadingAid
 from worker.pictures.run_time import frame_time, frame_times
-from worker.seg_writer.source_header import text_of
-from worker.seg_writer.text_values import decimal_strings, long_string
+from worker.result_header.source_header import text_of
+from worker.result_header.text_values import decimal_strings, long_string
 from worker.source_series import SourceSeries
 
 _SPACING_IN_PATIENT = frozenset({Imaging.CT, Imaging.MR, Imaging.OCT, Imaging.OCT_ANGIOGRAPHY, Imaging.FUNDUS})

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 
-from worker.seg_writer.source_header import text_of
+from worker.result_header.source_header import text_of
 from worker.source_images.functional_groups import functional_group
 
 _SIDES = frozenset({"R", "L", "B", "U"})

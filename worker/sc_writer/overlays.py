@@ -5,44 +5,34 @@ Both are as old as DICOM itself and open in every viewer; nothing in them is mea
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from pydicom import config
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.codedict import codes
+from pydicom.dataset import Dataset
 from pydicom.uid import (
-    UID,
-    ExplicitVRLittleEndian,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
 )
 
 from dicom_core.errors import InvalidSegmentationError
-from dicom_core.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER, derived_uid
+from dicom_core.identifiers import derived_uid
 from worker.pictures.reading_aids import ReadingAid
-from worker.sc_writer.derivation import add_derivation, headers_of
-from worker.sc_writer.frames import add_frames, pixel_spacing
-from worker.sc_writer.laterality import add_laterality
-from worker.seg_writer.catalogue import code_item
-from worker.seg_writer.identity import SegmentationIdentity
-from worker.seg_writer.segments import RESEARCH_USE
-from worker.seg_writer.source_header import (
-    acquisition_equipment,
+from worker.result_header.equipment import add_equipment, add_file_meta, add_series, moment_of, set_moment
+from worker.result_header.identity import ResultIdentity
+from worker.result_header.source_header import (
     copy_patient_and_study,
     lossy_compression,
     patient_orientation,
     text_of,
-    time_zone,
 )
-from worker.seg_writer.text_values import LONG_STRING, long_string
+from worker.sc_writer.derivation import add_derivation, headers_of
+from worker.sc_writer.frames import add_frames, pixel_spacing
+from worker.sc_writer.laterality import add_laterality
 from worker.source_series import SourceSeries
 
 _SUFFIX = " - research use"
 
 
-def build_overlays(
-    source: SourceSeries, aids: Sequence[ReadingAid], identity: SegmentationIdentity
-) -> tuple[Dataset, ...]:
+def build_overlays(source: SourceSeries, aids: Sequence[ReadingAid], identity: ResultIdentity) -> tuple[Dataset, ...]:
     """One object for each reading aid, all in one series; the same arguments give the same objects.
 
     Args:
@@ -62,85 +52,42 @@ def build_overlays(
         return tuple(_build(source, aid, identity, number) for number, aid in enumerate(aids, 1))
 
 
-def _build(source: SourceSeries, aid: ReadingAid, identity: SegmentationIdentity, number: int) -> Dataset:
-    zone = time_zone(source)
-    created_at = identity.created_at.astimezone(zone) if zone else identity.created_at
+def _build(source: SourceSeries, aid: ReadingAid, identity: ResultIdentity, number: int) -> Dataset:
     dataset = Dataset()
     copy_patient_and_study(source, dataset)
-    _add_series(dataset, source, identity, created_at)
-    _add_equipment(dataset, source, identity, created_at)
-    _add_instance(dataset, aid, identity, number, created_at)
+    # the modality of the source, so that viewers hang the overlay beside it; of a Secondary Capture it names the source
+    # equipment (PS3.3 C.8.6.1)
+    modality = text_of(source.datasets[0], "Modality") or "OT"
+    add_series(dataset, source, identity, modality=str(modality), words="Vessel overlay", ending=_SUFFIX)
+    _add_equipment(dataset, source, identity)
+    _add_instance(dataset, source, aid, identity, number)
     headers = headers_of(source, aid)
     _add_image(dataset, source, aid, headers)
     add_derivation(dataset, aid, headers, identity)
     add_frames(dataset, aid, headers[0])
-    _add_file_meta(dataset)
+    add_file_meta(dataset)
     return dataset
 
 
-def _add_series(dataset: Dataset, source: SourceSeries, identity: SegmentationIdentity, created_at: datetime) -> None:
-    """General Series with the modality of the source, so that viewers hang the overlay beside it.
-
-    For a Secondary Capture the attribute names the source equipment (PS3.3 C.8.6.1).
-    """
-    dataset.Modality = text_of(source.datasets[0], "Modality") or "OT"
-    dataset.SeriesInstanceUID = identity.series_instance_uid
-    dataset.SeriesNumber = identity.series_number
-    dataset.SeriesDescription = _series_description(source, identity)
-    dataset.SeriesDate, dataset.SeriesTime = _date_and_time(created_at)
-
-
-def _series_description(source: SourceSeries, identity: SegmentationIdentity) -> str:
-    """For example ``Vessel overlay of series 3 (ridge 1.0) - research use v2``, at most 64 characters."""
-    number = text_of(source.datasets[0], "SeriesNumber")
-    of_series = f" of series {number}" if isinstance(number, str) and number.isdigit() else ""
-    of_part = f", {source.part_label}" if source.part_label else ""
-    ending = _SUFFIX + (f" v{identity.generation}" if identity.generation > 1 else "")
-    text = f"Vessel overlay{of_series}{of_part} ({identity.model_name} {identity.model_version})"
-    return long_string(text, LONG_STRING - len(ending)) + ending
-
-
-def _add_equipment(
-    dataset: Dataset, source: SourceSeries, identity: SegmentationIdentity, created_at: datetime
-) -> None:
-    """General, SC and contributing equipment (PS3.3 C.7.5.1, C.8.6.1, C.12.1); the manufacturer stops loops."""
-    own = Dataset()
-    own.Manufacturer = MANUFACTURER
-    own.ManufacturerModelName = long_string(identity.model_name) or "unnamed"
-    own.DeviceSerialNumber = identity.device_uid
-    own.SoftwareVersions = [
-        long_string(version) or "unknown" for version in (identity.software_version, identity.model_version)
-    ]
-    dataset.update(own)
+def _add_equipment(dataset: Dataset, source: SourceSeries, identity: ResultIdentity) -> None:
+    """General, SC and contributing equipment (PS3.3 C.7.5.1, C.8.6.1, C.12.1)."""
+    add_equipment(dataset, source, identity, contribution="Automatic vessel segmentation.")
     dataset.ConversionType = "WSD"
-    dataset.DeviceUID = own.DeviceUID = identity.device_uid  # in the item too: IHE AIR looks for it there
-    dataset.SecondaryCaptureDeviceManufacturer = own.Manufacturer
-    dataset.SecondaryCaptureDeviceManufacturerModelName = own.ManufacturerModelName
-    dataset.SecondaryCaptureDeviceSoftwareVersions = own.SoftwareVersions
-    own.ContributionDateTime = created_at.strftime("%Y%m%d%H%M%S.%f%z")
-    own.ContributionDescription = "Automatic vessel segmentation. " + RESEARCH_USE
-    own.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.ProcessingEquipment)]
-    scanner = acquisition_equipment(source)
-    dataset.ContributingEquipmentSequence = [own] if scanner is None else [scanner, own]
+    dataset.SecondaryCaptureDeviceManufacturer = dataset.Manufacturer
+    dataset.SecondaryCaptureDeviceManufacturerModelName = dataset.ManufacturerModelName
+    dataset.SecondaryCaptureDeviceSoftwareVersions = dataset.SoftwareVersions
 
 
 def _add_instance(
-    dataset: Dataset, aid: ReadingAid, identity: SegmentationIdentity, number: int, created_at: datetime
+    dataset: Dataset, source: SourceSeries, aid: ReadingAid, identity: ResultIdentity, number: int
 ) -> None:
     uid = identity.sop_instance_uid
     dataset.SOPInstanceUID = uid if number == 1 else derived_uid(uid, "overlay", number)
     is_run = len(aid.pixels) > 1
     dataset.SOPClassUID = MultiFrameTrueColorSecondaryCaptureImageStorage if is_run else SecondaryCaptureImageStorage
     dataset.InstanceNumber = number
-    for keyword in ("InstanceCreation", "Content"):
-        day, time = _date_and_time(created_at)
-        setattr(dataset, f"{keyword}Date", day)
-        setattr(dataset, f"{keyword}Time", time)
-    dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = _date_and_time(created_at)
-
-
-def _date_and_time(moment: datetime) -> tuple[str, str]:
-    return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S.%f")
+    set_moment(dataset, moment_of(source, identity), "InstanceCreation", "Content")
+    dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = dataset.ContentDate, dataset.ContentTime
 
 
 def _add_image(dataset: Dataset, source: SourceSeries, aid: ReadingAid, headers: Sequence[Dataset]) -> None:
@@ -160,15 +107,3 @@ def burned_in_annotation(headers: Sequence[Dataset]) -> str:
     whatever stands in the pixels of the source still stands there, and a source that is silent promises nothing.
     """
     return "NO" if all(text_of(header, "BurnedInAnnotation") == "NO" for header in headers) else "YES"
-
-
-def _add_file_meta(dataset: Dataset) -> None:
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    dataset.file_meta = meta
-    dataset.preamble = b"\0" * 128

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 
-from worker.seg_writer.catalogue import RGB
+from worker.result_header.catalogue import RGB
+from worker.seg_writer.display_colour import rgb
 
 Coded = tuple[str, str, str]
 """``(code value, coding scheme, meaning)``; empty strings where there is none."""
@@ -96,8 +96,7 @@ def _colour(item: Dataset) -> RGB | None:
     value = item.get("RecommendedDisplayCIELabValue")
     if value is None or isinstance(value, int) or len(value) != 3:
         return None
-    red, green, blue = CIELabColor.from_dicom_value([int(number) for number in value]).to_rgb(clip=True)
-    return red, green, blue
+    return rgb(value)
 
 
 def _algorithm(item: Dataset) -> str:

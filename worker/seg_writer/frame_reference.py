@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from dicom_core.result import ResultKind
+from worker.result_header.identity import ResultIdentity
+from worker.result_header.text_values import decimal_strings
 from worker.seg_writer.frame_items import per_frame_element, position_dimensions
-from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.stored_values import Values, add_pixels
-from worker.seg_writer.text_values import decimal_strings
 from worker.source_series import SourceSeries
 
 _SEGMENT_IDENTIFICATION = Tag("SegmentIdentificationSequence")
@@ -27,7 +27,7 @@ _UPRIGHT = ["1", "0", "0", "0", "1", "0"]
 def assemble(
     source: SourceSeries,
     values: Values,
-    identity: SegmentationIdentity,
+    identity: ResultIdentity,
     *,
     kind: ResultKind = ResultKind.SEG,
     omit_empty_frames: bool,

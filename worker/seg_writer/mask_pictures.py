@@ -13,7 +13,7 @@ from worker.image_stack import Arrangement, FrameIdentity, ImageStack, Imaging
 from worker.pictures.montage import montage
 from worker.pictures.overlay import FILLED, Style
 from worker.pixels.decoding import decode
-from worker.seg_writer.catalogue import RGB
+from worker.result_header.catalogue import RGB
 from worker.seg_writer.segmentation_object import SegmentationObject
 from worker.source_images.damage import pydicom_silenced
 from worker.source_images.reading import read_series

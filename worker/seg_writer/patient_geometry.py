@@ -19,11 +19,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_core.errors import UnsupportedSourceError
 from dicom_core.identifiers import MANUFACTURER
 from dicom_core.result import ResultKind
-from worker.seg_writer.catalogue import CATEGORY
-from worker.seg_writer.identity import SegmentationIdentity
-from worker.seg_writer.source_header import text_of
+from worker.result_header.catalogue import CATEGORY
+from worker.result_header.identity import ResultIdentity
+from worker.result_header.source_header import text_of
+from worker.result_header.text_values import decimal_strings
 from worker.seg_writer.stored_values import Values, add_pixels
-from worker.seg_writer.text_values import decimal_strings
 from worker.source_images.functional_groups import functional_group
 from worker.source_series import SourceKind, SourceSeries
 
@@ -37,7 +37,7 @@ _UNIT_VECTOR_NOISE = 1e-4
 def assemble(
     source: SourceSeries,
     values: Values,
-    identity: SegmentationIdentity,
+    identity: ResultIdentity,
     *,
     kind: ResultKind = ResultKind.SEG,
     omit_empty_frames: bool,
@@ -80,7 +80,7 @@ def assemble(
 def _build(
     headers: Sequence[Dataset],
     values: Values,
-    identity: SegmentationIdentity,
+    identity: ResultIdentity,
     kind: ResultKind,
     *,
     omit_empty_frames: bool,

@@ -4,17 +4,16 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 
-from worker.seg_writer.anatomy import anatomic_region
-from worker.seg_writer.catalogue import CATEGORY, cielab, code_item, colour_of, vessel_type
-from worker.seg_writer.identity import SegmentationIdentity
-from worker.seg_writer.text_values import long_string, long_text, short_text
+from worker.result_header.anatomy import anatomic_region
+from worker.result_header.catalogue import CATEGORY, code_item, colour_of, vessel_type
+from worker.result_header.identity import RESEARCH_USE, ResultIdentity
+from worker.result_header.text_values import long_string, long_text, short_text
+from worker.seg_writer.display_colour import cielab
 from worker.segmenters.interface import Segmentation, SegmentClass
 from worker.source_series import SourceSeries
 
-RESEARCH_USE = "For research use, not reviewed by a physician."
 
-
-def segment_sequence(source: SourceSeries, segmentation: Segmentation, identity: SegmentationIdentity) -> Sequence:
+def segment_sequence(source: SourceSeries, segmentation: Segmentation, identity: ResultIdentity) -> Sequence:
     """One item a class, numbered from 1 in the order of the mask's first axis.
 
     Raises:
@@ -49,7 +48,7 @@ def _segment(source: SourceSeries, segment_class: SegmentClass, number: int) -> 
     return item
 
 
-def _algorithm(identity: SegmentationIdentity, parameters: dict[str, str]) -> Dataset:
+def _algorithm(identity: ResultIdentity, parameters: dict[str, str]) -> Dataset:
     """Algorithm Identification Macro (PS3.3 10.16) with the family of CID 7162."""
     family = codes.DCM.ArtificialIntelligence if identity.weights_sha256 else codes.DCM.MultiScaleResolutionFiltering
     told = dict(sorted(parameters.items()))
@@ -67,7 +66,7 @@ def _algorithm(identity: SegmentationIdentity, parameters: dict[str, str]) -> Da
     return item
 
 
-def _description(identity: SegmentationIdentity, parameters: dict[str, str]) -> str:
+def _description(identity: ResultIdentity, parameters: dict[str, str]) -> str:
     """SegmentDescription: the warning first, so that a long prompt cannot push it out of the 1024 characters."""
     parts = [RESEARCH_USE, f"Model {identity.model_name} {identity.model_version}."]
     if "threshold" in parameters:

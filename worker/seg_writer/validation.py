@@ -16,8 +16,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 from dicom_core.errors import InvalidSegmentationError
 from dicom_core.result import ResultKind
+from worker.result_header.source_header import IDENTIFYING, text_of
 from worker.seg_writer.frame_validation import frame_problems
-from worker.seg_writer.source_header import IDENTIFYING, text_of
 from worker.seg_writer.standard_tables import missing_attributes
 from worker.seg_writer.writer import save_segmentation
 from worker.source_series import SourceKind, SourceSeries

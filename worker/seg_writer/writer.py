@@ -11,8 +11,8 @@ from pydicom.filewriter import dcmwrite
 from dicom_core.errors import InvalidSegmentationError, SpoolError, UnsupportedSourceError
 from dicom_core.result import SEGMENTATIONS, ResultKind
 from dicom_core.spool import keep_file
+from worker.result_header.identity import ResultIdentity
 from worker.seg_writer import frame_reference, patient_geometry
-from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.instance_modules import add_instance_modules
 from worker.seg_writer.stored_values import stored_values
 from worker.segmenters.interface import Segmentation, Status
@@ -22,7 +22,7 @@ from worker.source_series import SourceKind, SourceSeries
 def build_segmentation(
     source: SourceSeries,
     segmentation: Segmentation,
-    identity: SegmentationIdentity,
+    identity: ResultIdentity,
     *,
     kind: ResultKind = ResultKind.SEG,
     omit_empty_frames: bool = True,
@@ -66,7 +66,7 @@ def build_segmentation(
 def _build(
     source: SourceSeries,
     segmentation: Segmentation,
-    identity: SegmentationIdentity,
+    identity: ResultIdentity,
     *,
     kind: ResultKind,
     omit_empty_frames: bool,

@@ -34,10 +34,9 @@ from dicom_core.identifiers import MANUFACTURER
 from worker.image_stack import FrameIdentity
 from worker.measurements.vessel_measurements import SIGNIFICANT_DIGITS, RegionMeasurements, VesselMeasurements
 from worker.measurements.vessel_measurements import Measurement as VesselMeasurement
-from worker.seg_writer.identity import SegmentationIdentity
-from worker.seg_writer.segments import RESEARCH_USE
-from worker.seg_writer.source_header import text_of
-from worker.seg_writer.text_values import long_string
+from worker.result_header.identity import RESEARCH_USE, ResultIdentity
+from worker.result_header.source_header import text_of
+from worker.result_header.text_values import long_string
 from worker.source_series import SourceKind, SourceSeries
 from worker.sr_writer.concepts import CONCEPTS, UNITS, procedure_of
 from worker.sr_writer.segmentation_frames import ReferencedSegmentation
@@ -50,7 +49,7 @@ def report_content(
     source: SourceSeries,
     segmentation: ReferencedSegmentation,
     measurements: VesselMeasurements,
-    identity: SegmentationIdentity,
+    identity: ResultIdentity,
 ) -> Dataset:
     """The root container of the report, as highdicom builds it.
 
@@ -78,7 +77,7 @@ def report_content(
     return root
 
 
-def _observation_context(identity: SegmentationIdentity) -> ObservationContext:
+def _observation_context(identity: ResultIdentity) -> ObservationContext:
     """TID 1001 with a device as the observer (TID 1004)."""
     device = DeviceObserverIdentifyingAttributes(
         uid=identity.device_uid,

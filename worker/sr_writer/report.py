@@ -1,21 +1,16 @@
 """The public face of this room: measurements in, a Comprehensive 3D SR object out (PS3.3 A.35.13)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 
 from pydicom import config
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.codedict import codes
-from pydicom.uid import UID, Comprehensive3DSRStorage, ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_core.errors import InvalidSegmentationError
-from dicom_core.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
 from worker.measurements.vessel_measurements import VesselMeasurements
-from worker.seg_writer.catalogue import code_item
-from worker.seg_writer.identity import SegmentationIdentity
-from worker.seg_writer.segments import RESEARCH_USE
-from worker.seg_writer.source_header import acquisition_equipment, copy_patient_and_study, of_series, time_zone
-from worker.seg_writer.text_values import LONG_STRING, long_string
+from worker.result_header.equipment import add_equipment, add_file_meta, add_series, moment_of, set_moment
+from worker.result_header.identity import ResultIdentity
+from worker.result_header.source_header import copy_patient_and_study
 from worker.source_series import SourceSeries
 from worker.sr_writer.concepts import private_scheme
 from worker.sr_writer.content import report_content
@@ -29,7 +24,7 @@ def build_report(
     source: SourceSeries,
     segmentation_object: Dataset,
     measurements: VesselMeasurements,
-    identity: SegmentationIdentity,
+    identity: ResultIdentity,
 ) -> Dataset:
     """Build the report of the vessels of one Segmentation object, in memory.
 
@@ -56,66 +51,28 @@ def build_report(
         dataset = Dataset()
         copy_patient_and_study(source, dataset)
         dataset.pop("BodyPartExamined", None)  # of images; the finding sites tell it
-        zone = time_zone(source)
-        created_at = identity.created_at.astimezone(zone) if zone else identity.created_at
-        _add_series(dataset, source, identity)
-        _add_equipment(dataset, source, identity, created_at)
-        _add_document(dataset, source, segmentation, identity, created_at)
+        add_series(dataset, source, identity, modality="SR", words="Vessel measurements")
+        add_equipment(dataset, source, identity, contribution="Automatic vessel measurement.")
+        _add_document(dataset, source, segmentation, identity)
         content = report_content(source, segmentation, measurements, identity)
         dataset.update({content[keyword].tag: content[keyword] for keyword in _CONTENT if keyword in content})
-        _add_file_meta(dataset)
+        add_file_meta(dataset)
     return dataset
-
-
-def _add_series(dataset: Dataset, source: SourceSeries, identity: SegmentationIdentity) -> None:
-    """SR Document Series module (PS3.3 C.17.1)."""
-    dataset.Modality = "SR"
-    dataset.SeriesInstanceUID = identity.series_instance_uid
-    dataset.SeriesNumber = identity.series_number
-    generation = f" v{identity.generation}" if identity.generation > 1 else ""
-    text = f"Vessel measurements{of_series(source)} ({identity.model_name} {identity.model_version})"
-    dataset.SeriesDescription = long_string(text, LONG_STRING - len(generation)) + generation
-    dataset.ReferencedPerformedProcedureStepSequence = []
-
-
-def _add_equipment(
-    dataset: Dataset, source: SourceSeries, identity: SegmentationIdentity, created_at: datetime
-) -> None:
-    """General Equipment, and the contributing equipment that IHE AIR asks for."""
-    own = Dataset()
-    own.Manufacturer = MANUFACTURER
-    own.ManufacturerModelName = long_string(identity.model_name) or "unnamed"
-    own.DeviceSerialNumber = identity.device_uid
-    own.SoftwareVersions = [
-        long_string(identity.software_version) or "unknown",
-        long_string(identity.model_version) or "unknown",
-    ]
-    dataset.update(own)
-    dataset.DeviceUID = identity.device_uid
-    own.DeviceUID = identity.device_uid  # IHE AIR looks for it here; dciodvfy of 2022 does not know it here yet
-    own.ContributionDateTime = created_at.strftime("%Y%m%d%H%M%S.%f%z")
-    own.ContributionDescription = "Automatic vessel measurement. " + RESEARCH_USE
-    own.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.ProcessingEquipment)]
-    scanner = acquisition_equipment(source)
-    dataset.ContributingEquipmentSequence = [own] if scanner is None else [scanner, own]
 
 
 def _add_document(
     dataset: Dataset,
     source: SourceSeries,
     segmentation: ReferencedSegmentation,
-    identity: SegmentationIdentity,
-    created_at: datetime,
+    identity: ResultIdentity,
 ) -> None:
-    """SR Document General and SOP Common modules (PS3.3 C.17.2, C.12.1)."""
+    """SR Document Series, SR Document General and SOP Common modules (PS3.3 C.17.1, C.17.2, C.12.1)."""
     dataset.SOPClassUID = Comprehensive3DSRStorage
     dataset.SOPInstanceUID = identity.sop_instance_uid
     dataset.CodingSchemeIdentificationSequence = [private_scheme()]
     dataset.InstanceNumber = 1
-    date, time = created_at.strftime("%Y%m%d"), created_at.strftime("%H%M%S.%f")
-    dataset.InstanceCreationDate, dataset.InstanceCreationTime = date, time
-    dataset.SeriesDate, dataset.SeriesTime = date, time
-    dataset.ContentDate, dataset.ContentTime = date, time
+    set_moment(dataset, moment_of(source, identity), "InstanceCreation", "Content")
+    dataset.ReferencedPerformedProcedureStepSequence = []
     dataset.PreliminaryFlag = "PRELIMINARY"
     dataset.CompletionFlag = "COMPLETE"
     dataset.CompletionFlagDescription = "All that was measured automatically"
@@ -151,15 +108,3 @@ def _references(instances: Sequence[tuple[str, str]]) -> Iterator[Dataset]:
         reference.ReferencedSOPClassUID = sop_class_uid
         reference.ReferencedSOPInstanceUID = sop_instance_uid
         yield reference
-
-
-def _add_file_meta(dataset: Dataset) -> None:
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = Comprehensive3DSRStorage
-    meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    dataset.file_meta = meta
-    dataset.preamble = b"\0" * 128

@@ -22,8 +22,8 @@ from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY_WITH_WEIGHTS, mask_for, s
 from worker.measurements.measuring import measure_vessels
 from worker.pictures.reading_aids import draw_reading_aids
 from worker.pixels.decoding import decode
+from worker.result_header.identity import ResultIdentity
 from worker.sc_writer.overlays import build_overlays
-from worker.seg_writer.identity import SegmentationIdentity
 from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.source_images.reading import read_series
 from worker.sr_writer.report import build_report
@@ -76,7 +76,7 @@ def result_set(name: str, number: int, study: str, folder: Path) -> tuple[Result
     return made, files
 
 
-def identity(name: str) -> SegmentationIdentity:
+def identity(name: str) -> ResultIdentity:
     """Another object of the same result."""
     return replace(
         IDENTITY_WITH_WEIGHTS, series_instance_uid=generate_uid(), sop_instance_uid=generate_uid(), uid_seed=name

@@ -32,7 +32,7 @@ from seg_checks import dciodvfy_messages, dcmqi_answer, has_dciodvfy, has_dcmqi
 from viewer_table import ROWS, YES, Row
 
 from dicom_core.result import ResultKind
-from worker.seg_writer.catalogue import colour_of
+from worker.result_header.catalogue import colour_of
 from worker.seg_writer.reading import MaskKey, iterate_frames, read_masks
 from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.segmenters.interface import Segmentation
@@ -238,6 +238,8 @@ def ohif_cell(shown: Shown, one: Stored) -> str:
         return viewer_table.BLANK
     if shown.state == "refused":
         return viewer_table.REFUSED if "not yet supported" in shown.message else viewer_table.NO_FRAMES
+    if shown.type_errors == ["something went wrong"] and same(shown.masks, one.masks):
+        return viewer_table.UNKNOWN_IMAGE if shown.colours == one.colours else viewer_table.COLOURS
     if shown.state != "shown" or shown.type_errors:
         return f"{shown.state} {shown.type_errors}"
     if shown.colours != one.colours:

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from numpy.typing import NDArray
 
 from worker.image_stack import Imaging
-from worker.segmenters.field_of_view import between_leaves, diameter_of, field_of_view
+from worker.segmenters.field_of_view import between_leaves, diameter_of, field_of_view, shrink
 
 BRIGHT = frozenset({Imaging.OCT_ANGIOGRAPHY})
 """Kinds of picture whose vessels are bright; the others' intensities are turned over."""
@@ -20,6 +20,8 @@ WORKING_SIZES: Mapping[Imaging, float] = MappingProxyType(
     {Imaging.XRAY_ANGIOGRAPHY: 384.0, Imaging.FUNDUS: 800.0, Imaging.OCT_ANGIOGRAPHY: 384.0}
 )
 """Width of the field of view in pixels at which the network looks; there vessels of all kinds have like calibres."""
+_RIM = 0.006
+"""Share of its diameter by which the field of a fundus picture is narrowed: its border is dark, and no vessel."""
 _FINE_SIGMA = 16.0
 """Intensity is compared with its surroundings this wide: wider than any vessel at the working size."""
 _COARSE_SIGMA = 48.0
@@ -62,7 +64,10 @@ def field_of(intensity: NDArray[np.float32], imaging: Imaging) -> tuple[NDArray[
     shown = field_of_view(brightest)
     if imaging is Imaging.XRAY_ANGIOGRAPHY:
         return between_leaves(brightest, shown), float(min(shown.shape))
-    return shown, diameter_of(shown)
+    diameter = diameter_of(shown)
+    if imaging is Imaging.FUNDUS and not shown.all():
+        shown = shrink(shown, _RIM * diameter)
+    return shown, diameter
 
 
 def working_shape(shape: tuple[int, int], diameter: float, working_size: float) -> tuple[int, int]:

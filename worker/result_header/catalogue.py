@@ -6,7 +6,6 @@ they include.
 
 from dataclasses import dataclass
 
-from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -165,11 +164,6 @@ def colour_of(key: str, imaging: Imaging) -> RGB:
     """The sRGB colour (0 to 255) in which the segment shows up on this kind of picture."""
     entry = vessel_type(key)
     return entry.fundus_colour if imaging is Imaging.FUNDUS else entry.colour
-
-
-def cielab(colour: RGB) -> list[int]:
-    """An sRGB colour as RecommendedDisplayCIELabValue: three numbers, 0 to 65535 (PS3.3 C.10.7.1.1)."""
-    return list(CIELabColor.from_rgb(*colour).value)
 
 
 def code_item(code: Code) -> Dataset:

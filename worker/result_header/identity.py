@@ -7,9 +7,11 @@ from datetime import datetime
 from dicom_core.errors import InvalidSegmentationError
 from dicom_core.identifiers import derived_uid, is_uid
 
+RESEARCH_USE = "For research use, not reviewed by a physician."
+
 
 @dataclass(frozen=True, slots=True)
-class SegmentationIdentity:
+class ResultIdentity:
     """Everything in a SEG object that comes neither from the source nor from the mask.
 
     Attributes:

@@ -16,8 +16,8 @@ from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.valuerep import validate_value
 
-from worker.seg_writer.catalogue import code_item
-from worker.seg_writer.text_values import long_string
+from worker.result_header.catalogue import code_item
+from worker.result_header.text_values import long_string
 from worker.source_series import SourceSeries
 
 IDENTIFYING = ("PatientName", "PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID", "ReferringPhysicianName")

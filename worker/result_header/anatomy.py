@@ -5,7 +5,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from worker.image_stack import Imaging
-from worker.seg_writer.catalogue import code_item
+from worker.result_header.catalogue import code_item
 from worker.source_images.functional_groups import functional_group
 from worker.source_series import SourceSeries
 
