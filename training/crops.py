@@ -28,15 +28,15 @@ WEIGHTS: Mapping[str, float] = {
     "CHASE_DB1": 0.16,
     "ROSSA": 0.13,
     "OCTA_synth": 0.01,
-    "synthetic-xa": 0.07,
+    "synthetic-xa": 0.06,
     "synthetic-fundus": 0.10,
     "synthetic-octa": 0.05,
     "synthetic-oct": 0.01,
-    "negative": 0.04,
-    "CT": 0.01,
+    "negative": 0.09,
+    "CT": 0.02,
 }
 """How often a set is drawn from; those that a pack lacks are left out."""
-_WRONG_KIND = 0.04
+_WRONG_KIND = 0.06
 """Share of crops told to be of a kind that they are not, or with vessels turned from dark to bright."""
 _LARGEST_TURN: Mapping[Imaging, float] = {Imaging.XRAY_ANGIOGRAPHY: 30.0}
 _ZOOM: Mapping[Imaging, tuple[float, float]] = {

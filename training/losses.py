@@ -8,7 +8,7 @@ from training.crops import Batch
 _SMOOTH = 20.0
 """Pixels added to both sides of a ratio, so that crops without vessels do not decide everything."""
 _LINE_WEIGHT = 0.4
-_GATE_WEIGHT = 0.15
+_GATE_WEIGHT = 0.3
 _THINNING = 4
 """Steps of the soft skeleton at half resolution: vessels up to four times as wide in full pixels become lines."""
 

@@ -167,11 +167,11 @@ def example_of_synthetic(picture: SyntheticPicture, imaging: Imaging) -> Example
     """Turn a drawn picture into an example; angiograms with bright vessels are turned over."""
     truth = np.where(picture.mask, Truth.VESSEL, Truth.BACKGROUND).astype(np.uint8)
     truth[picture.unsure] = Truth.UNSURE
-    truth[~picture.field] = Truth.OUTSIDE
     intensity = _grey(picture.image, imaging)
     if imaging not in BRIGHT and _is_bright(intensity, picture):
         intensity = 255 - intensity
-    _, diameter = field_of((intensity[None] / 255.0).astype(np.float32), imaging)
+    shown, diameter = field_of((intensity[None] / 255.0).astype(np.float32), imaging)
+    truth[~shown | ~picture.field] = Truth.OUTSIDE
     kind = KINDS.index(imaging)
     return Example(Entry(f"synthetic-{picture.kind}", kind, 0, held_out=False, diameter=diameter), intensity, truth)
 
