@@ -33,8 +33,9 @@ _ARGUMENTS = (
 _NO_TOUR = "localStorage.setItem('shownTours', '[\"basicViewerTour\"]')"
 _THUMBNAIL = '[data-cy="study-browser-thumbnail-no-image"]'
 _REFUSAL = re.compile(r"Error: (\S.*not yet supported\.?)|Failed to load resource: .* status of 400")
-_HARMLESS = "calculateSegmentsStatistics"
-"""The statistics of a segmentation stumble when the viewer turns to the next one meanwhile; what is shown is right."""
+_HARMLESS = re.compile("calculateSegmentsStatistics|imageLoadFailedHandler")
+"""The statistics of a segmentation stumble when the viewer turns to the next one meanwhile, and so does
+its handler of images that it had asked for and does not want any more; what is shown is right."""
 _STATE = """uid => {
     if (document.body.innerText.trim() === '') return 'blank';
     window.services.cineService.setIsCineEnabled(false);  // some modalities play by themselves and take all the time
@@ -45,9 +46,11 @@ _STATE = """uid => {
     return shown && set.isLoaded && set.labelMapImages ? 'shown' : 'waiting';
 }"""
 _OUTCOME = """uid => {
-    if (document.body.innerText.toLowerCase().includes('something went wrong')) return 'something went wrong';
-    const set = window.services.displaySetService.getActiveDisplaySets().find(set => set.SOPInstanceUID === uid);
-    return set.isHydrated && 'taken over';
+    const {displaySetService, viewportGridService} = window.services;
+    const set = displaySetService.getActiveDisplaySets().find(set => set.SOPInstanceUID === uid);
+    const inViewport = viewportGridService.getState().viewports.get('default')?.displaySetInstanceUIDs ?? [];
+    if (!inViewport.includes(set.displaySetInstanceUID)) return 'taken over';
+    return document.body.innerText.toLowerCase().includes('something went wrong') && 'something went wrong';
 }"""
 _READ = """uid => {
     const {displaySetService, segmentationService} = window.services;
@@ -136,7 +139,7 @@ class OhifPage:
             message=message,
             masks=dict(_masks(found["images"])),
             colours={number: tuple(colour[:3]) for number, colour in found["colours"]},
-            type_errors=[text for text in self._console if "TypeError" in text and _HARMLESS not in text]
+            type_errors=[text for text in self._console if "TypeError" in text and not _HARMLESS.search(text)]
             + ([complaint] if complaint else []),
         )
 
@@ -158,8 +161,14 @@ class OhifPage:
         return "waiting", ""
 
     def _complaint(self, sop_instance_uid: str) -> str:
-        """What the viewer tells the reader in a red box instead of taking the segmentation over for editing."""
+        """What the viewer tells the reader in a red box instead of taking the segmentation over for editing.
+
+        A box may still stand there from the segmentation before: it counts only where nothing was taken over.
+        """
         outcome = self.page.wait_for_function(_OUTCOME, arg=sop_instance_uid, timeout=60_000).json_value()
+        if outcome != "taken over":
+            self.page.wait_for_timeout(2000)
+            outcome = self.page.evaluate(_OUTCOME, sop_instance_uid) or outcome
         return "" if outcome == "taken over" else str(outcome)
 
     def _until_quiet(self) -> None:
