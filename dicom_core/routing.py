@@ -16,6 +16,8 @@ from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from dicom_core.identifiers import MANUFACTURER
+
 LONGEST_COMPARED_TEXT = 1024
 """Text values are cut here before a pattern looks at them, so that a hostile value cannot make it slow."""
 _COMPARISONS = ("equals", "one_of", "contains", "matches", "exists", "greater_than", "at_least", "less_than", "at_most")
@@ -161,6 +163,14 @@ class Rule(BaseModel):
         if bool(self.segmenter) == bool(self.skip):
             raise ValueError("a rule names either a segmenter or, with 'skip', the reason to leave the series out")
         return self
+
+
+def made_by_vesselq(dataset: Dataset) -> bool:
+    """The loop guard: whether an object is a result of ours, which is never segmented again, whatever the rules say.
+
+    The modality tells nothing: an overlay has that of its source.
+    """
+    return MANUFACTURER in [str(value).strip() for value in values_of(dataset, "Manufacturer")]
 
 
 def values_of(dataset: Dataset, keyword: str) -> list[Any]:

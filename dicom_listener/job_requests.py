@@ -9,10 +9,9 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from dicom_core.errors import SpoolError
-from dicom_core.identifiers import MANUFACTURER
 from dicom_core.job import JobRequest, JobState
 from dicom_core.result import DEFAULT_RESULTS, ResultKind
-from dicom_core.routing import Rule, first_match, values_of
+from dicom_core.routing import Rule, first_match, made_by_vesselq
 from dicom_core.settings import SENDER, PeerSettings, Settings
 from dicom_core.spool import Spool
 from dicom_core.study import QuietStudy, StoredSeries, input_hash
@@ -76,7 +75,7 @@ class JobRequests:
         for instance in islice(series.instances, MOST_HEADERS_READ):
             try:
                 header = self._header(instance.path)
-                own = MANUFACTURER in [str(value).strip() for value in values_of(header, "Manufacturer")]
+                own = made_by_vesselq(header)
                 rule = first_match(self._settings.rules, header)
             except OSError as error:
                 # the disk, not the object: the study waits for the next pass

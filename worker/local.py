@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_core.errors import NotFoundError, VesselqError
 from dicom_core.result import DEFAULT_RESULTS, ResultKind
-from dicom_core.routing import first_match
+from dicom_core.routing import first_match, made_by_vesselq
 from dicom_core.settings import Settings
 from worker.pictures import preview_files
 from worker.runner import Runner
@@ -132,6 +132,8 @@ def _segment(
     progress: Callable[[str, float], None],
 ) -> LocalResult:
     modality = str(series.header.get("Modality", ""))
+    if made_by_vesselq(series.header):
+        return LocalResult(uid, modality, "", "skipped", "made by vesselq itself")
     rule = None if segmenter else first_match(settings.rules, series.header)
     name = segmenter or (rule.segmenter if rule else "")
     if not name:

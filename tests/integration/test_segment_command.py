@@ -46,6 +46,18 @@ def test_all_results_have_names_that_can_be_read(tmp_path: Path) -> None:
     assert pydicom.dcmread(series["objects"]["report"][0]).Modality == "SR"
 
 
+def test_own_results_are_never_segmented_again(tmp_path: Path) -> None:
+    """The overlay of an angiogram is an angiogram for every rule, and still left alone; --segmenter changes nothing."""
+    folder = tmp_path / "both"
+    dicom_sources.save(dicom_sources.xa_still(rows=128, columns=120), folder)
+    command = (str(folder), "--out", str(folder), "--segmenter", "ridge", "--results", "overlay", "--json")
+    assert _segment(*command).returncode == 0
+    again = json.loads(_segment(*command).stdout)["series"]
+    reasons = {(series["modality"], series["reason"]) for series in again if series["status"] == "skipped"}
+    assert reasons == {("SEG", "made by vesselq itself"), ("XA", "made by vesselq itself")}
+    assert [series["modality"] for series in again if series["status"] == "ok"] == ["XA"]
+
+
 def test_one_file_with_a_named_segmenter(tmp_path: Path) -> None:
     """A single file is fine, and --segmenter goes over the rules."""
     (path,) = dicom_sources.save(dicom_sources.sc(rows=128, columns=120), tmp_path / "in")
