@@ -16,7 +16,7 @@ from db.models import DeliveryRow, JobRow, ResultRow
 from db.session import Record, Transaction
 from dicom_core.errors import LeaseLostError
 from dicom_core.job import Delivery, DeliveryState, JobState
-from dicom_core.result import ResultObject
+from dicom_core.result import ResultKind, ResultObject
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 900.0
 """Back-off after transient failures: doubles from the first to the longest."""
@@ -59,7 +59,8 @@ def _due(now: datetime) -> ColumnElement[bool]:
 def claim(record: Record, owner: str, lease_seconds: float) -> Delivery | None:
     """Take the delivery that has been due for longest in a lane where nothing is on its way, None if there is none.
 
-    Of the objects of one job that became due together, those go first that others refer to.
+    Of the objects of one job that became due together, those go first that others refer to; a report waits as long as
+    its SEG object does.
     """
     with record.writing() as transaction:
         row = transaction.session.scalars(
@@ -176,7 +177,28 @@ def _fail(
     row.next_try_at = now + timedelta(seconds=pause)
     if retryable:
         row.lane_held_until = now + timedelta(seconds=LANE_PAUSE_SECONDS)
+    _put_off_report(transaction, row)
     return True
+
+
+def _put_off_report(transaction: Transaction, row: DeliveryRow) -> None:
+    """A report is not sent before the SEG object that it refers to, unless that is refused for good."""
+    seg = transaction.session.get_one(ResultRow, row.result_id)
+    if seg.kind != ResultKind.SEG:
+        return
+    reports = select(ResultRow.result_id).where(
+        ResultRow.job_id == row.job_id, ResultRow.part == seg.part, ResultRow.kind == ResultKind.REPORT
+    )
+    transaction.session.execute(
+        update(DeliveryRow)
+        .where(
+            DeliveryRow.result_id.in_(reports),
+            DeliveryRow.destination == row.destination,
+            DeliveryRow.state == DeliveryState.WAITING,
+            DeliveryRow.next_try_at < row.next_try_at,
+        )
+        .values(next_try_at=row.next_try_at)
+    )
 
 
 def hand_back(record: Record, delivery: Delivery) -> None:

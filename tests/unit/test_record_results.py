@@ -69,6 +69,32 @@ def test_what_refers_is_sent_after_what_it_refers_to(record):
     assert state(record, job) is JobState.DONE
 
 
+def test_a_report_never_overtakes_its_segmentation(record, clock):
+    """While the SEG object waits for its next try the overlay goes, but not the report that refers to it."""
+    ready(record, destinations=("pacs",), wanted=EVERYTHING)
+    sent = []
+    for attempt in range(40):
+        delivery = deliveries.claim(record, "w", 60)
+        if delivery is None:
+            clock.advance(5)
+        elif delivery.result.kind is SEG and attempt < 15:
+            deliveries.failed(record, delivery, "no answer", retryable=True, give_up_after_hours=72)
+        else:
+            sent.append(delivery.result.kind)
+            deliveries.sent(record, delivery, "ok")
+    assert sent == [OVERLAY, SEG, REPORT]
+
+
+def test_a_report_goes_alone_where_its_segmentation_is_refused_for_good(record, clock):
+    """A destination that takes no SEG object still gets what else it wants."""
+    job = ready(record, destinations=("pacs",), wanted=EVERYTHING)
+    for _ in range(20):
+        _send_all_but(record, clock, SEG)
+        clock.advance(900)
+    states = {one.result.kind: one.state for one in deliveries.of_job(record, job.job_id)}
+    assert states == {SEG: DeliveryState.FAILED, OVERLAY: DeliveryState.SENT, REPORT: DeliveryState.SENT}
+
+
 def test_every_object_that_is_sent_is_audited(record):
     """Kind, UID and hash of each, once a destination; the job is SENT with the last one."""
     job = ready(record, destinations=("pacs",), wanted=EVERYTHING)
