@@ -200,7 +200,8 @@ class WorkerSettings(_Table):
 class SegmentationSettings(_Table):
     """The SEG objects."""
 
-    series_number: int = Field(9001, ge=1, description="SeriesNumber of the first result in a study.")
+    # the numbers of further kinds, parts and generations are larger and must still be an IS (PS3.5 section 6.2)
+    series_number: int = Field(9001, ge=1, le=1_000_000_000, description="SeriesNumber of the first result in a study.")
     omit_empty_frames: bool = Field(True, description="Leave out frames without a vessel.")
     viewer_hints: bool = Field(True, description="Add PixelMeasures and PlaneOrientation that viewers need.")
     send_empty: bool = Field(

@@ -33,7 +33,7 @@ from worker.stages import Stages
 _NAMED = 12
 """Missing attributes that an error names."""
 _DRAWN_BYTES = 4 * MAXIMUM_BYTES
-"""The most that the pictures of all runs of a part take together until they are written."""
+"""The most that the runs and pictures of a part take together until they are written."""
 
 
 class ResultSet:
@@ -44,18 +44,18 @@ class ResultSet:
 
     Args:
         source: The part: headers and frame order.
-        runs: How many runs it will be shown; 1 for a part that is no series of runs.
         request: What the child was asked for.
         info: Of the segmenter.
     """
 
-    def __init__(self, source: SourceSeries, runs: int, request: SeriesRequest, info: SegmenterInfo) -> None:
+    def __init__(self, source: SourceSeries, request: SeriesRequest, info: SegmenterInfo) -> None:
         self._source = source
         self._request = request
         self._info = info
         # the SEG object is the truth of the job, whether or not a destination gets it
         self._kinds = tuple(kind for kind in ResultKind if kind is ResultKind.SEG or kind in request.results)
-        self._bytes_per_run = min(MAXIMUM_BYTES, _DRAWN_BYTES // runs)
+        # each instance becomes an overlay of its own, those of a volume excepted, which have another limit
+        self._bytes_per_instance = min(MAXIMUM_BYTES, _DRAWN_BYTES // len(source.datasets))
         self._aids: list[ReadingAid] = []
         self._fields: FieldsOfView = {}
 
@@ -63,7 +63,7 @@ class ResultSet:
         """Take what is needed of the pixels of one run."""
         if ResultKind.OVERLAY in self._kinds and found.status is not Status.OUT_OF_DOMAIN:
             model = f"{self._info.name} {self._info.version}"
-            self._aids += draw_reading_aids(run, stack, found, model=model, maximum_bytes=self._bytes_per_run)
+            self._aids += draw_reading_aids(run, stack, found, model=model, maximum_bytes=self._bytes_per_instance)
         if ResultKind.REPORT in self._kinds:
             self._fields = {**self._fields, **fields_of_view(stack)}
 

@@ -68,7 +68,7 @@ class _SeriesWork:
 
     def part(self, source: SourceSeries, runs: Sequence[SourceSeries]) -> PartSummary:
         """Segment the runs of one part, make its objects and let go of everything large."""
-        result_set = ResultSet(source, len(runs), self.request, self.segmenter.info)
+        result_set = ResultSet(source, self.request, self.segmenter.info)
         warnings = list(source.warnings)
         answers = [self._segment(run, result_set, warnings) for run in runs]
         found = joined(answers)

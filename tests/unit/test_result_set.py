@@ -12,6 +12,7 @@ from pydicom import Dataset, dcmread
 
 from dicom_core.errors import InvalidSegmentationError
 from dicom_core.result import SEGMENTATIONS, ResultKind, ResultObject
+from dicom_core.routing import made_by_vesselq
 from worker import result_set
 from worker.image_stack import ImageStack
 from worker.seg_writer.reading import read_masks
@@ -102,6 +103,14 @@ def test_an_overlay_may_be_several_objects(volume: tuple[SeriesResult, Path]) ->
     overlays = of_kind(result, OVERLAY)
     assert [(made.item, made.path) for made in overlays] == [(1, "overlay.dcm"), (2, "overlay-2.dcm")]
     assert len({made.series_instance_uid for made in overlays}) == 1
+
+
+def test_no_kind_of_object_is_a_source_when_it_comes_back(volume: tuple[SeriesResult, Path]) -> None:
+    """The loop guard knows them all; the overlay of a CT is a CT for every rule."""
+    result, out = volume
+    objects = [dcmread(out / made.path, stop_before_pixels=True) for made in result.objects]
+    assert {str(one.Modality) for one in objects} == {"SEG", "CT", "SR"}
+    assert all(made_by_vesselq(one) for one in objects)
 
 
 def test_report_and_segmentation_name_the_same_vessel(volume: tuple[SeriesResult, Path]) -> None:
@@ -215,6 +224,15 @@ def test_pictures_of_many_runs_are_kept_small(tmp_path: Path, monkeypatch: pytes
     overlays = of_kind(result, OVERLAY)
     assert len(overlays) == 3
     assert sum(made.size_bytes for made in overlays) < 3_100_000
+
+
+def test_overlays_of_many_pictures_are_kept_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of one series are decoded together, but each is an overlay of its own: the limit is for all of them."""
+    monkeypatch.setattr(result_set, "_DRAWN_BYTES", 10_000_000)
+    result = work(dicom_sources.several_op(4, rows=1200, columns=1240), tmp_path, results=(SEG, OVERLAY))
+    overlays = of_kind(result, OVERLAY)
+    assert len(overlays) == 4
+    assert sum(made.size_bytes for made in overlays) < 10_100_000
 
 
 def test_files_are_named_by_what_they_are() -> None:

@@ -62,6 +62,7 @@ def test_destinations_are_told_apart_by_kind(tmp_path):
         ({"listener": {"ae_title": "X" * 17}}, "at most 16"),
         ({"listener": {"maximum_object_bytes": 5}}, "greater than or equal"),
         ({"listener": {"stable_after_seconds": 0}}, "greater than 0"),
+        ({"segmentation": {"series_number": 2**31 - 1}}, "less than or equal to 1000000000"),
         ({"nonsense": 1}, "Extra inputs"),
         ({"listener": {"nonsense": 1}}, "Extra inputs"),
         ({"log_level": "LOUD"}, "DEBUG"),

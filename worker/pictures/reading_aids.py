@@ -78,7 +78,7 @@ def draw_reading_aids(
         stack: Its pixels, frame by frame as in ``source``.
         segmentation: What was found; an empty mask gives the pictures with the words that nothing was found.
         model: Name and version of the segmenter, for the caption.
-        maximum_bytes: The most that the pixels of one run may take.
+        maximum_bytes: The most that the pixels of one run or picture may take; no picture becomes too small to read.
     """
     legend = legend_of(stack, segmentation, model)
     if stack.arrangement is Arrangement.VOLUME and len(stack.pixels) > 1:
