@@ -381,6 +381,24 @@ def _find(rows: Sequence[JobRow], job_id: str) -> JobRow:
     return (exact or list(rows))[0]
 
 
+def stale_tries(record: Record, folders: Sequence[str]) -> list[str]:
+    """Which folders of results may go: nobody works in them, and no object that is kept lies in them.
+
+    Args:
+        record: The record.
+        folders: Their names, ``JOB-FENCE``. A job that the record does not know is not ours to judge.
+    """
+    of_job = {name: name.partition("-")[0] for name in folders}
+    ids = set(of_job.values())
+    with record.reading() as session:
+        known = session.execute(select(JobRow.job_id, JobRow.state, JobRow.fence).where(JobRow.job_id.in_(ids))).all()
+        paths = session.scalars(select(ResultRow.path).where(ResultRow.job_id.in_(ids), ResultRow.path != "")).all()
+    in_use = {path.split("/")[-2] for path in paths}
+    in_use |= {f"{job_id}-{fence}" for job_id, state, fence in known if state == JobState.RUNNING}
+    ours = {job_id for job_id, _, _ in known}
+    return [name for name, job_id in of_job.items() if job_id in ours and name not in in_use]
+
+
 def retry(record: Record, job_id: str, reason: str) -> Job:
     """An operator wants another try: of the deliveries that failed or were cancelled, else of the segmentation.
 

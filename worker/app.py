@@ -14,7 +14,7 @@ from db.session import Record
 from dicom_core.logs import configure_logs, get_logger
 from dicom_core.messages import DELIVER_QUEUE, SEGMENT_QUEUE, celery_settings
 from dicom_core.settings import Settings
-from worker.pipeline import remove_stale_work
+from worker.leftovers import remove_leftovers
 from worker.services import SOFTWARE_VERSION, Services
 from worker.tasks import register_tasks
 
@@ -48,7 +48,7 @@ def run(settings: Settings, *, queues: Sequence[str] = (SEGMENT_QUEUE, DELIVER_Q
     beat.start()
     try:
         if SEGMENT_QUEUE in queues:
-            remove_stale_work(record, services)
+            remove_leftovers(services)
         _serve(settings, services, queues)
     finally:
         over.set()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from db import jobs, studies
-from db.session import Record
 from dicom_core.errors import (
     LeaseLostError,
     SourceError,
@@ -165,18 +164,3 @@ def _fail(services: Services, job: Job, error: VesselqError, *, retryable: bool 
     )
     known = isinstance(error, SourceError)
     log.log(30 if known else 40, "attempt failed", job_id=job.job_id, state=state, reason=str(error))
-
-
-def remove_stale_work(record: Record, services: Services) -> None:
-    """At the start of a worker: folders of tries that nobody runs any more."""
-    root = services.settings.results_folder / "tmp"
-    if not root.is_dir():
-        return
-    for folder in root.iterdir():
-        job_id, _, fence = folder.name.partition("-")
-        try:
-            job = jobs.get(record, job_id)
-        except VesselqError:
-            continue
-        if job.state is not JobState.RUNNING or str(job.fence) != fence:
-            shutil.rmtree(folder, ignore_errors=True)

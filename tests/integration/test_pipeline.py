@@ -1,9 +1,11 @@
 """One job from claim to its next state, over a real record, spool and child process."""
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,15 @@ import pydicom
 import pytest
 import worker_bench
 
-from db import audit, jobs, processes, register, reports
+from db import audit, jobs, processes, register, reports, retention
+from db.models import JobRow
 from db.session import Record
 from dicom_core.job import JobState
 from dicom_core.settings import Settings
 from worker import pipeline
 from worker.delivery import run_next_delivery
-from worker.pipeline import remove_stale_work, run_next_job
+from worker.leftovers import remove_leftovers
+from worker.pipeline import run_next_job
 from worker.services import Services
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -286,8 +290,41 @@ def test_stale_work_folders_are_removed(benches: Any) -> None:
     job_id = bench.queue()
     stale = bench.settings.results_folder / "tmp" / f"{job_id}-7"
     stale.mkdir(parents=True)
-    remove_stale_work(bench.record, bench.services)
+    remove_leftovers(bench.services)
     assert not stale.exists()
+
+
+def test_results_that_never_counted_do_not_stay(benches: Any) -> None:
+    """Files of a worker that died before they counted, the job then cancelled; what is kept or unknown stays."""
+    bench = benches()
+    job_id = bench.queue()
+    run_next_job(bench.services)
+    (kept,) = (bench.settings.results_folder / job_id[:2]).iterdir()
+    running, uncounted, unknown = (kept.with_name(name) for name in (f"{job_id}-8", f"{job_id}-7", f"{'f' * 32}-1"))
+    for folder in (uncounted, unknown):
+        shutil.copytree(kept, folder)
+    remove_leftovers(bench.services)
+    assert (kept.is_dir(), uncounted.exists(), unknown.is_dir()) == (True, False, True)
+    assert (kept / "seg.dcm").is_file()
+    with bench.record.writing() as transaction:
+        row = transaction.session.get_one(JobRow, job_id)
+        row.state, row.fence = JobState.RUNNING, 8
+    shutil.copytree(kept, running)
+    remove_leftovers(bench.services)
+    assert running.is_dir()
+
+
+def test_results_that_retention_let_go_do_not_stay(benches: Any) -> None:
+    """The dispatcher may die between the record and the removal of the files."""
+    bench = benches()
+    job_id = bench.queue()
+    run_next_job(bench.services)
+    with bench.record.writing() as transaction:
+        row = transaction.session.get_one(JobRow, job_id)
+        row.state, row.finished_at = JobState.DONE, transaction.now - timedelta(days=2)
+    assert retention.results_to_remove(bench.record, 1)
+    remove_leftovers(bench.services)
+    assert list((bench.settings.results_folder / job_id[:2]).iterdir()) == []
 
 
 def _wait_for(condition: Any, seconds: float = 20.0) -> None:

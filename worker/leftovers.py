@@ -1,0 +1,33 @@
+"""What workers left behind that died in the middle of a job. Images of patients: nothing may stay for ever."""
+
+import shutil
+
+from db import jobs
+from dicom_core.errors import VesselqError
+from dicom_core.job import JobState
+from worker.services import Services
+
+
+def remove_leftovers(services: Services) -> None:
+    """At the start of a worker: work that nobody does any more, and results that never counted.
+
+    Raises:
+        UnavailableError: The record does not answer.
+    """
+    _remove_stale_work(services)
+    for shard in services.settings.results_folder.glob("[0-9a-f][0-9a-f]"):
+        # listed before the record is asked: a result that counts by then is found there
+        names = [folder.name for folder in shard.iterdir()]
+        for name in jobs.stale_tries(services.record, names):
+            shutil.rmtree(shard / name, ignore_errors=True)
+
+
+def _remove_stale_work(services: Services) -> None:
+    for folder in (services.settings.results_folder / "tmp").glob("*-*"):
+        job_id, _, fence = folder.name.partition("-")
+        try:
+            job = jobs.get(services.record, job_id)
+        except VesselqError:
+            continue
+        if job.state is not JobState.RUNNING or str(job.fence) != fence:
+            shutil.rmtree(folder, ignore_errors=True)
