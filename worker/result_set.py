@@ -33,14 +33,14 @@ from worker.stages import Stages
 _NAMED = 12
 """Missing attributes that an error names."""
 _DRAWN_BYTES = 4 * MAXIMUM_BYTES
-"""The most that the runs and pictures of a part take together until they are written."""
+"""The most that the pictures of a part take together until they are written."""
 
 
 class ResultSet:
     """The result set of one part of a series.
 
-    First it looks at each run of the part while its pixels are in memory, and takes of them what builders need later;
-    when all runs are segmented and their pixels gone, the objects are made.
+    First it looks at the part while its pixels are in memory, and takes of them what builders need later; when the
+    pixels are gone, the objects are made.
 
     Args:
         source: The part: headers and frame order.
@@ -56,16 +56,18 @@ class ResultSet:
         self._kinds = tuple(kind for kind in ResultKind if kind is ResultKind.SEG or kind in request.results)
         # each instance becomes an overlay of its own, those of a volume excepted, which have another limit
         self._bytes_per_instance = min(MAXIMUM_BYTES, _DRAWN_BYTES // len(source.datasets))
-        self._aids: list[ReadingAid] = []
+        self._aids: tuple[ReadingAid, ...] = ()
         self._fields: FieldsOfView = {}
 
-    def look_at(self, run: SourceSeries, stack: ImageStack, found: Segmentation) -> None:
-        """Take what is needed of the pixels of one run."""
+    def look_at(self, stack: ImageStack, found: Segmentation) -> None:
+        """Take what is needed of the pixels."""
         if ResultKind.OVERLAY in self._kinds and found.status is not Status.OUT_OF_DOMAIN:
             model = f"{self._info.name} {self._info.version}"
-            self._aids += draw_reading_aids(run, stack, found, model=model, maximum_bytes=self._bytes_per_instance)
+            self._aids = draw_reading_aids(
+                self._source, stack, found, model=model, maximum_bytes=self._bytes_per_instance
+            )
         if ResultKind.REPORT in self._kinds:
-            self._fields = {**self._fields, **fields_of_view(stack)}
+            self._fields = fields_of_view(stack)
 
     def make(self, found: Segmentation, stages: Stages) -> "MadeSet":
         """Make every wanted object, what is referred to first.
@@ -79,7 +81,7 @@ class ResultSet:
             UnsupportedSourceError: The source cannot be expressed.
             SpoolError: The output folder does not take the files.
         """
-        part = _Part(self._source, found, self._request, self._info, tuple(self._aids), self._fields)
+        part = _Part(self._source, found, self._request, self._info, self._aids, self._fields)
         made: list[ResultObject] = []
         for kind in self._kinds:
             with stages.stage("encode"):

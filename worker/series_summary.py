@@ -7,7 +7,6 @@ from typing import Any, Self
 from dicom_core.result import ResultObject
 from worker.result_set import MadeSet
 from worker.segmenters.interface import Segmentation, SegmenterInfo
-from worker.single_runs import joined_parameters
 from worker.source_series import SourceSeries
 
 
@@ -66,7 +65,7 @@ def series_summary(parts: Sequence[PartSummary], info: SegmenterInfo, seconds: M
         "instances_used": sum(len(part.source.datasets) for part in parts),
         "left_out": [{"sop_instance_uid": uid, "reason": reason} for uid, reason in left_out],
         "warnings": list(dict.fromkeys(warning for part in parts for warning in part.warnings)),
-        "parameters": joined_parameters([part.found.parameters for part in parts]),
+        "parameters": _joined_parameters([part.found.parameters for part in parts]),
         "answer": "\n".join(dict.fromkeys(part.found.answer for part in parts if part.found.answer)),
         "parts": [_part(part) for part in parts] if len(parts) > 1 else [],
         "measurements": [{"part": part.source.part, **part.measurements} for part in parts if part.measurements],
@@ -82,3 +81,8 @@ def _part(part: PartSummary) -> dict[str, Any]:
         "frames": len(part.source.frames),
         "frames_with_vessel": part.frames_with_vessel,
     }
+
+
+def _joined_parameters(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The settings of all parts; where they differ all values are named, ``-`` for a part that has none."""
+    return {name: ", ".join(dict.fromkeys(part.get(name, "-") for part in parts)) for one in parts for name in one}

@@ -1,10 +1,9 @@
 """What the child process does with one series: read, decode, segment, draw, make the result set.
 
-A series may hold several parts (phases of a beating heart, several enhanced instances). They are worked on one after
-the other, and within a part one run after the other, so that only the pixels of one run are in memory at a time.
+A series may hold several parts (runs, phases of a beating heart, several enhanced instances). They are worked on one
+after the other, so that only the pixels of one are in memory at a time.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from dicom_core.errors import InvalidSegmentationError
@@ -14,7 +13,6 @@ from worker.result_set import MadeSet, ResultSet
 from worker.segmenters.interface import Prompt, Segmentation, Segmenter, Status
 from worker.series_messages import SeriesRequest, SeriesResult, StageCallback
 from worker.series_summary import PartSummary, series_summary
-from worker.single_runs import joined, single_runs
 from worker.source_images.reading import read_series
 from worker.source_series import SourceSeries
 from worker.stages import Stages
@@ -32,9 +30,8 @@ def work_on_series(request: SeriesRequest, segmenter: Segmenter, progress: Stage
     work = _SeriesWork(request, segmenter, Stages(progress))
     with work.stages.stage("read"):
         sources = read_series(request.paths)
-        runs = [single_runs(source, maximum_bytes=request.decoded_limit_bytes) for source in sources]
-    work.steps = sum(map(len, runs))
-    parts = [work.part(source, own_runs) for source, own_runs in zip(sources, runs, strict=True)]
+    work.steps = len(sources)
+    parts = [work.part(source) for source in sources]
     objects = tuple(made for part in parts for made in part.objects)
     previews: tuple[str, ...] = ()
     if objects:
@@ -54,9 +51,9 @@ class _SeriesWork:
     """What goes from part to part.
 
     Attributes:
-        step: How many runs have been segmented.
-        steps: How many there are in all parts.
-        previews: Sees every run, keeps the best.
+        step: How many parts have been segmented.
+        steps: How many there are.
+        previews: Sees every part, keeps the best.
     """
 
     request: SeriesRequest
@@ -66,12 +63,11 @@ class _SeriesWork:
     steps: int = 1
     previews: PreviewBuilder = field(default_factory=PreviewBuilder)
 
-    def part(self, source: SourceSeries, runs: Sequence[SourceSeries]) -> PartSummary:
-        """Segment the runs of one part, make its objects and let go of everything large."""
+    def part(self, source: SourceSeries) -> PartSummary:
+        """Segment one part, make its objects and let go of everything large."""
         result_set = ResultSet(source, self.request, self.segmenter.info)
         warnings = list(source.warnings)
-        answers = [self._segment(run, result_set, warnings) for run in runs]
-        found = joined(answers)
+        found = self._segment(source, result_set, warnings)
         if found.status is Status.OK and not found.mask.any():
             found = replace(found, status=Status.NO_MASK)
         made = MadeSet((), {})
@@ -83,16 +79,16 @@ class _SeriesWork:
             warnings.append(_of_part(source, _WHY_NOTHING[found.status]))
         return PartSummary.of(source, found, made, warnings)
 
-    def _segment(self, run: SourceSeries, result_set: ResultSet, warnings: list[str]) -> Segmentation:
+    def _segment(self, source: SourceSeries, result_set: ResultSet, warnings: list[str]) -> Segmentation:
         with self.stages.stage("decode", self.step, self.steps):
-            stack = decode(run, maximum_bytes=self.request.decoded_limit_bytes, threads=self.request.threads or 2)
+            stack = decode(source, maximum_bytes=self.request.decoded_limit_bytes, threads=self.request.threads or 2)
         with self.stages.stage("segment", self.step, self.steps) as share:
             found = self.segmenter.segment(stack, Prompt(text=self.request.prompt), share)
         if found.mask.ndim != 4 or found.mask.shape[1:] != stack.pixels.shape[:3]:
             raise InvalidSegmentationError("The segmenter's mask has other frames, rows or columns than the images.")
         with self.stages.stage("draw", self.step, self.steps):
-            self.previews.add(run, stack, found)
-            result_set.look_at(run, stack, found)
+            self.previews.add(source, stack, found)
+            result_set.look_at(stack, found)
         self.step += 1
         warnings += [*stack.warnings, *found.warnings]
         return found

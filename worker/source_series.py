@@ -17,10 +17,7 @@ class SourceKind(StrEnum):
     ENHANCED = "enhanced"
     """One multi-frame instance with a frame of reference and plane position for each frame (Enhanced CT/MR, OPT)."""
     RUN = "run"
-    """Multi-frame instances whose frames have no place in the patient (XA, XRF, RF, US, OPT without geometry).
-
-    Each instance is one run over time; a series may hold several of them, and stills of the same class and size.
-    """
+    """A multi-frame instance whose frames have no place in the patient (XA, XRF, RF, US, OPT without geometry)."""
     PICTURES = "pictures"
     """One or more single-frame instances without patient geometry (OP, SC, CR, DX, XA still, OCT en face)."""
 

@@ -566,9 +566,9 @@ def _several() -> Iterable[MessyCase]:
     yield MessyCase(
         group,
         "Several runs",
-        "All runs are in one object, each segmented for itself.",
+        each_one,
         lambda: dicom_sources.xa_runs((3, 1, 2), 32, 36),
-        (6,),
+        (3, 1, 2),
     )
 
 

@@ -60,6 +60,10 @@ def _odd_columns(**attributes: object) -> list[Dataset]:
     return dicom_sources.xa_run(rows=33, columns=37, **attributes)
 
 
+def _second_run(**attributes: object) -> list[Dataset]:
+    return dicom_sources.xa_runs(**attributes)[1:2]
+
+
 def _odd_ct(**attributes: object) -> list[Dataset]:
     return dicom_sources.ct_series(rows=33, columns=37, **attributes)
 
@@ -76,7 +80,7 @@ CASES: dict[str, SourceCase] = {
     ),
     "xa_run": SourceCase(dicom_sources.xa_run, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY),
     "xa_run_odd_columns": SourceCase(_odd_columns, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY),
-    "xa_runs": SourceCase(dicom_sources.xa_runs, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY),
+    "xa_run_of_several": SourceCase(_second_run, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY),
     "xrf_run": SourceCase(dicom_sources.xrf_run, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY),
     "us_run": SourceCase(dicom_sources.us_run, SourceKind.RUN, Imaging.ULTRASOUND),
     "sc_multiframe": SourceCase(dicom_sources.sc_multiframe, SourceKind.RUN, Imaging.OTHER),
@@ -103,9 +107,7 @@ def as_series(datasets: Sequence[Dataset], kind: SourceKind, imaging: Imaging) -
         for number in range(1, int(dataset.get("NumberOfFrames") or 1) + 1)
     )
     paths = tuple(Path(f"{number}.dcm") for number in range(len(datasets)))
-    several_runs = kind is SourceKind.RUN and len(datasets) > 1
-    arrangement = Arrangement.FRAMES if several_runs else _ARRANGEMENTS[kind]
-    return SourceSeries(kind, arrangement, imaging, tuple(datasets), paths, frames)
+    return SourceSeries(kind, _ARRANGEMENTS[kind], imaging, tuple(datasets), paths, frames)
 
 
 def mask_for(source: SourceSeries, classes: int = 1, *, empty_first_frame: bool = True) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ TITLES = {
     "opt_with_frame_of_reference": "OCT (OPT) with geometry",
     "xa_run": "XA run",
     "xa_run_odd_columns": "XA run of 33 x 37 pixels",
-    "xa_runs": "several XA runs in one series",
+    "xa_run_of_several": "XA run, one of several in its series",
     "xrf_run": "RF run",
     "us_run": "US run",
     "sc_multiframe": "multi-frame SC",
@@ -44,13 +44,12 @@ TITLES = {
 """What a reader calls the classes of ``seg_cases``."""
 
 UNPLACED = "no (a)"
-FIRST_RUN = "first run (b)"
-BIT_ORDER = "nearly (c)"
-NO_FRAMES = "no (d)"
-BLANK = "blank page (e)"
-REFUSED = "no (f)"
-COLOURS = "wrong colours (g)"
-UNKNOWN_IMAGE = "yes, with a complaint (h)"
+BIT_ORDER = "nearly (b)"
+NO_FRAMES = "no (c)"
+BLANK = "blank page (d)"
+REFUSED = "no (e)"
+COLOURS = "wrong colours (f)"
+UNKNOWN_IMAGE = "yes, with a complaint (g)"
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,6 @@ class Row:
 
 _PLACED = {name for name, case in CASES.items() if case.kind in ("slices", "enhanced")}
 _OHIF = {
-    "xa_runs": FIRST_RUN,
     "xa_run_odd_columns": BIT_ORDER,
     "ct_odd_columns": NO_FRAMES,
     "opt_en_face": UNKNOWN_IMAGE,

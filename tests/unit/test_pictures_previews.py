@@ -298,6 +298,6 @@ def test_several_runs_and_stills_in_one_stack() -> None:
         for number in range(1, count + 1)
     )
     stack = ImageStack(np.zeros((6, 8, 8), np.float32), Arrangement.FRAMES, Imaging.XRAY_ANGIOGRAPHY, frames)
-    source = replace(CASES["xa_runs"].series(), frames=frames)
+    source = replace(CASES["xa_run_of_several"].series(), frames=frames)
     aids = draw_reading_aids(source, stack, segmentation_of(np.ones((1, 6, 8, 8), np.bool_)), model="")
     assert [len(aid.frames) for aid in aids] == [3, 1, 2]

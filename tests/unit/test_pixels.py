@@ -829,14 +829,14 @@ def test_the_edge_knows_exhausted_memory() -> None:
         raise MemoryError
 
 
-# --- several runs -----------------------------------------------------------------------------------------------------
+# --- several instances ------------------------------------------------------------------------------------------------
 
 
-def test_several_runs_are_one_stack_of_independent_frames(tmp_path: Path) -> None:
-    """Runs and stills of one series decode into one stack, each frame as it is when its instance is decoded alone."""
-    runs = dicom_sources.xa_runs((3, 1, 4), ROWS, COLUMNS)
-    runs[2].RescaleSlope = 2
-    paths = dicom_sources.save(runs, tmp_path)
+def test_several_stills_are_one_stack_of_independent_frames(tmp_path: Path) -> None:
+    """Pictures of one series decode into one stack, each frame as it is when its instance is decoded alone."""
+    stills = dicom_sources.xa_runs((1, 1, 1), ROWS, COLUMNS)
+    stills[2].RescaleSlope = 2
+    paths = dicom_sources.save(stills, tmp_path)
     stack = decode(read_series(paths)[0])
     alone = [decode(read_series([path])[0]) for path in paths]
     assert stack.arrangement is Arrangement.FRAMES
@@ -845,8 +845,8 @@ def test_several_runs_are_one_stack_of_independent_frames(tmp_path: Path) -> Non
 
 
 def test_spacing_is_told_only_where_all_instances_agree(tmp_path: Path) -> None:
-    """Runs taken at two magnifications have no one pixel spacing."""
-    runs = dicom_sources.xa_runs((2, 2), ROWS, COLUMNS, PixelSpacing=[0.2, 0.3])
-    assert decode(read_series(dicom_sources.save(runs, tmp_path / "same"))[0]).spacing_mm == (1.0, 0.2, 0.3)
-    runs[1].PixelSpacing = [0.4, 0.6]
-    assert decode(read_series(dicom_sources.save(runs, tmp_path / "other"))[0]).spacing_mm is None
+    """Stills taken at two magnifications have no one pixel spacing."""
+    stills = dicom_sources.xa_runs((1, 1), ROWS, COLUMNS, PixelSpacing=[0.2, 0.3])
+    assert decode(read_series(dicom_sources.save(stills, tmp_path / "same"))[0]).spacing_mm == (1.0, 0.2, 0.3)
+    stills[1].PixelSpacing = [0.4, 0.6]
+    assert decode(read_series(dicom_sources.save(stills, tmp_path / "other"))[0]).spacing_mm is None

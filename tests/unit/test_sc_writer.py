@@ -119,7 +119,7 @@ def test_patient_study_and_modality_are_those_of_the_source(name: str) -> None:
 
 def test_same_arguments_same_bytes() -> None:
     """A second try of the job writes the same files; another identity gives other UIDs."""
-    source = CASES["xa_runs"].series()
+    source = CASES["several_op"].series()
     aids = overlays_of(source)
     first, second = (
         [encode_segmentation(dataset) for dataset in build_overlays(source, aids, IDENTITY)] for _ in range(2)
@@ -169,7 +169,7 @@ def test_nobody_mistakes_it_for_reviewed() -> None:
 
 def test_the_loop_guard_knows_it() -> None:
     """The manufacturer by which the dispatcher skips its own results stands in every object."""
-    assert {dataset.Manufacturer for name in ("ct", "xa_runs") for dataset in built(name)} == {MANUFACTURER}
+    assert {dataset.Manufacturer for name in ("ct", "xa_run_of_several") for dataset in built(name)} == {MANUFACTURER}
 
 
 def test_prompts_stay_out() -> None:

@@ -274,29 +274,22 @@ def test_part_of_a_run() -> None:
     assert [key[2] for key in read_masks(dataset)] == [2, 4, 6, 8, 10]
 
 
-def test_each_of_several_runs_is_a_stack() -> None:
-    """Of several runs the dimensions are segment, stack and time; a still is a stack of one; one run needs no stack."""
-    source = CASES["xa_runs"].series()
-    mask = mask_for(source, empty_first_frame=False)
-    dataset = reread(build_segmentation(source, segmentation_of(mask), IDENTITY))
-    pointers = [keyword_for_tag(item.DimensionIndexPointer) for item in dataset.DimensionIndexSequence]
-    assert pointers == ["ReferencedSegmentNumber", "StackID", "TemporalPositionIndex"]
-    contents = [groups.FrameContentSequence[0] for groups in dataset.PerFrameFunctionalGroupsSequence]
-    expected = [(str(run), time) for run, length in ((1, 4), (2, 6), (3, 1)) for time in range(1, length + 1)]
-    assert [(content.StackID, content.TemporalPositionIndex) for content in contents] == expected
-    assert [tuple(content.DimensionIndexValues) for content in contents] == [
-        (1, int(stack), time) for stack, time in expected
-    ]
-    assert {content.InStackPositionNumber for content in contents} == {1}
-    one = build_segmentation(CASES["xa_run"].series(), segmentation_of(mask_for(CASES["xa_run"].series())), IDENTITY)
-    assert [keyword_for_tag(item.DimensionIndexPointer) for item in one.DimensionIndexSequence] == [
-        "ReferencedSegmentNumber", "TemporalPositionIndex",
-    ]  # fmt: skip
+def test_frames_are_ordered_in_time_or_by_place() -> None:
+    """Those of a run by time, pictures by their place in one stack; the segment comes first."""
+    pointers = {}
+    for name in ("xa_run_of_several", "several_op"):
+        source = CASES[name].series()
+        dataset = build_segmentation(source, segmentation_of(mask_for(source)), IDENTITY)
+        pointers[name] = [keyword_for_tag(item.DimensionIndexPointer) for item in dataset.DimensionIndexSequence]
+    assert pointers == {
+        "xa_run_of_several": ["ReferencedSegmentNumber", "TemporalPositionIndex"],
+        "several_op": ["ReferencedSegmentNumber", "StackID", "InStackPositionNumber"],
+    }
 
 
-def test_runs_that_differ_in_pixel_spacing_give_no_spacing() -> None:
-    """The hint must hold for all frames: where the runs disagree it is 1 mm, as where there is none."""
-    source = CASES["xa_runs"].series(PixelSpacing=[0.2, 0.2])
+def test_pictures_that_differ_in_pixel_spacing_give_no_spacing() -> None:
+    """The hint must hold for all frames: where the pictures disagree it is 1 mm, as where there is none."""
+    source = CASES["several_op"].series(PixelSpacing=[0.2, 0.2])
     segmentation = segmentation_of(mask_for(source))
     shared = build_segmentation(source, segmentation, IDENTITY).SharedFunctionalGroupsSequence[0]
     assert shared.PixelMeasuresSequence[0].PixelSpacing == [0.2, 0.2]

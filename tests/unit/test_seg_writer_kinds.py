@@ -26,7 +26,7 @@ from worker.segmenters.interface import Segmentation, SegmentClass, Status
 from worker.source_series import SourceKind, SourceSeries
 
 KINDS = sorted(SEGMENTATIONS)
-SOME = ["ct", "enhanced_mr", "xa_run_odd_columns", "xa_runs", "several_op", "sc"]
+SOME = ["ct", "enhanced_mr", "xa_run_odd_columns", "xa_run_of_several", "several_op", "sc"]
 """One of each way in which frames are described."""
 
 

@@ -61,7 +61,7 @@ def test_masks_by_segment_and_source_frame(name: str, kind: ResultKind, tmp_path
     assert len(list(masks)) == len(masks)
 
 
-@pytest.mark.parametrize("name", ["ct", "enhanced_mr", "xa_runs", "several_op"])
+@pytest.mark.parametrize("name", ["ct", "enhanced_mr", "xa_run_of_several", "several_op"])
 def test_fractions(name: str, tmp_path: Path) -> None:
     """Probabilities come back within half a step of 1/255; the masks of a fractional object are its upper half."""
     source = CASES[name].series()

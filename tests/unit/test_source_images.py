@@ -348,7 +348,7 @@ def test_absurdly_many_parts_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     """Each part becomes an object in the archive: there is a limit, and the reason says what to do."""
     monkeypatch.setattr(reading, "MOST_PARTS", 3)
     slices = _repeated(4, frames=2, TemporalPositionIdentifier=lambda phase, _place: phase)
-    with pytest.raises(UnsupportedSourceError, match=r"falls into 4 volumes.*series of their own"):
+    with pytest.raises(UnsupportedSourceError, match=r"falls into 4 parts.*series of their own"):
         several(slices, tmp_path)
     assert len(several(slices[:6], tmp_path / "few")) == 3
 
@@ -590,48 +590,46 @@ def test_frames_without_description_are_refused(tmp_path: Path) -> None:
         series([dataset], tmp_path)
 
 
-def test_runs_and_stills_of_one_size_stay_together(tmp_path: Path) -> None:
-    """All frames of all runs are one job, by InstanceNumber, then UID, then frame number; no one is left out."""
-    runs = dicom_sources.xa_runs((3, 7, 1, 5))
-    runs[0].InstanceNumber = 9
-    runs[2].InstanceNumber = runs[3].InstanceNumber
-    equals = sorted(runs[2:], key=lambda dataset: str(dataset.SOPInstanceUID))
-    expected = [runs[1], *equals, runs[0]]
-    source = series([runs[3], runs[0], runs[2], runs[1]], tmp_path)
-    assert (source.kind, source.arrangement) == (SourceKind.RUN, Arrangement.FRAMES)
-    assert [dataset.SOPInstanceUID for dataset in source.datasets] == uids(expected)
-    assert [(frame.sop_instance_uid, frame.frame_number) for frame in source.frames] == [
-        (dataset.SOPInstanceUID, number)
-        for dataset in expected
-        for number in range(1, int(dataset.get("NumberOfFrames") or 1) + 1)
+def test_each_run_is_a_part_and_the_stills_are_one(tmp_path: Path) -> None:
+    """In the order of InstanceNumber, then UID; a viewer shows of a result for several runs only the first."""
+    runs = dicom_sources.xa_runs((3, 1, 7, 1))
+    for dataset, number in zip(runs, (9, 2, 1, 4), strict=True):
+        dataset.InstanceNumber = number
+    parts = several([runs[3], runs[0], runs[2], runs[1]], tmp_path)
+    assert [(part.kind, part.arrangement, part.part_label) for part in parts] == [
+        (SourceKind.RUN, Arrangement.RUN, "run 1 of 2"),
+        (SourceKind.PICTURES, Arrangement.FRAMES, "stills"),
+        (SourceKind.RUN, Arrangement.RUN, "run 2 of 2"),
     ]
-    assert [dataset.SOPInstanceUID for dataset, path in zip(source.datasets, source.paths, strict=True)] == [
-        dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in source.paths
-    ]
-    assert (source.left_out, source.warnings) == ((), ())
+    assert [taken(part) for part in parts] == [uids(runs[2:3]) * 7, uids([runs[1], runs[3]]), uids(runs[:1]) * 3]
+    assert [[frame.frame_number for frame in part.frames] for part in parts] == [[*range(1, 8)], [1, 1], [1, 2, 3]]
+    for part in parts:
+        assert [dataset.SOPInstanceUID for dataset in part.datasets] == [
+            dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in part.paths
+        ]
+        assert (part.left_out, part.warnings, part.parts) == ((), (), 3)
 
 
-def test_runs_of_the_size_with_most_frames_are_taken(tmp_path: Path) -> None:
-    """Not the most instances nor the longest run: two of 4 frames go before one of 7 and three stills."""
-    runs = dicom_sources.xa_runs((4, 4), SeriesInstanceUID="1.2.3")
-    others = [
-        *dicom_sources.xa_run(frames=7, rows=32, columns=36, SeriesInstanceUID="1.2.3"),
-        *dicom_sources.xa_runs((1, 1, 1), rows=48, columns=48, SeriesInstanceUID="1.2.3"),
-    ]
-    source = series([*others, *runs], tmp_path)
-    assert taken(source) == [uid for uid in uids(runs) for _ in range(4)]
-    assert dict(source.left_out) == dict.fromkeys(
-        uids(others), "another size or kind of colour than most of the series"
+def test_runs_may_differ_in_size(tmp_path: Path) -> None:
+    """Only among the stills one size is taken, that of most of them, and the others are named with a warning."""
+    one = {"SeriesInstanceUID": "1.2.3"}
+    runs = [*dicom_sources.xa_runs((4,), **one), *dicom_sources.xa_run(frames=7, rows=32, columns=36, **one)]
+    stills, odd = dicom_sources.xa_runs((1, 1), rows=48, columns=48, **one), dicom_sources.xa_still(**one)
+    parts = several([*odd, *stills, *runs], tmp_path)
+    assert {uid for part in parts for uid in taken(part)} == set(uids([*runs, *stills]))
+    assert all(
+        dict(part.left_out) == {odd[0].SOPInstanceUID: "another size or kind of colour than most of the series"}
+        for part in parts
     )
-    assert source.warnings == ("4 images of another size or kind of colour are not segmented",)
+    assert [part.warnings for part in parts if part.part_label == "stills"] == [
+        ("1 images of another size or kind of colour are not segmented",)
+    ]
 
 
-def test_stills_that_outnumber_a_run_of_another_size_are_pictures(tmp_path: Path) -> None:
-    """The kind follows what is taken, not what the series holds."""
-    stills = dicom_sources.xa_runs((1, 1, 1), SeriesInstanceUID="1.2.3")
-    run = dicom_sources.xa_run(frames=2, rows=32, columns=36, SeriesInstanceUID="1.2.3")
-    source = series([*run, *stills], tmp_path)
-    assert (source.kind, source.arrangement, taken(source)) == (SourceKind.PICTURES, Arrangement.FRAMES, uids(stills))
+def test_a_run_alone_has_no_label(tmp_path: Path) -> None:
+    """One part needs no words to tell it from others."""
+    assert series(dicom_sources.xa_run(), tmp_path).part_label == ""
+    assert series(dicom_sources.several_op(), tmp_path).part_label == ""
 
 
 def test_each_placed_multi_frame_instance_is_a_part(tmp_path: Path) -> None:

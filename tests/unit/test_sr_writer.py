@@ -262,7 +262,7 @@ def test_every_kind_of_segmentation_may_be_reported_on(name, kind):
     ]
 
 
-@pytest.mark.parametrize("name", ["ct", "enhanced_mr", "xa_runs", "op_rgb"])
+@pytest.mark.parametrize("name", ["ct", "enhanced_mr", "xa_run_of_several", "op_rgb"])
 def test_nothing_found_is_a_report_too(name):
     """Areas and volumes of 0, with the reference to the empty segmentation."""
     source = CASES[name].series()

@@ -139,12 +139,12 @@ def test_a_single_slice_has_the_spacing_of_its_pixels():
     assert np.allclose(trusted_spacing(series).axes(2), np.diag([0.7, 0.7]))
 
 
-def test_runs_of_different_magnification():
-    """One series, one unit: runs with different spacings are measured in pixels."""
-    runs = dicom_sources.xa_runs((4, 4), **GEOMETRY)
-    assert trusted_spacing(as_series(runs, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY)).trusted
-    runs[1].PixelSpacing = [0.4, 0.6]
-    assert not trusted_spacing(as_series(runs, SourceKind.RUN, Imaging.XRAY_ANGIOGRAPHY)).trusted
+def test_stills_of_different_magnification():
+    """One series, one unit: pictures with different spacings are measured in pixels."""
+    stills = dicom_sources.xa_runs((1, 1), **GEOMETRY)
+    assert trusted_spacing(as_series(stills, SourceKind.PICTURES, Imaging.XRAY_ANGIOGRAPHY)).trusted
+    stills[1].PixelSpacing = [0.4, 0.6]
+    assert not trusted_spacing(as_series(stills, SourceKind.PICTURES, Imaging.XRAY_ANGIOGRAPHY)).trusted
 
 
 @pytest.mark.parametrize("value", [[0.7], [], [0.7, -0.7], None])

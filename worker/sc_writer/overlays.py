@@ -37,7 +37,7 @@ def build_overlays(source: SourceSeries, aids: Sequence[ReadingAid], identity: R
 
     Args:
         source: The series, or the part of it, that the aids were drawn from.
-        aids: In the order in which a reader should meet them. Of a series of several runs: those of all runs.
+        aids: In the order in which a reader should meet them.
         identity: Of the overlay series. The first object has its SOPInstanceUID, further ones are derived from that.
 
     Returns:

@@ -8,7 +8,6 @@ Encoding: Explicit VR Little Endian with explicit lengths (PS3.5 sections 7.1.2 
 """
 
 import struct
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -68,35 +67,24 @@ def _frame_content(first_index: tuple[int, ...], place: Place) -> bytes:
 
 
 def position_dimensions(source: SourceSeries) -> tuple[str, ...]:
-    """What orders the frames of one segment: time for a run, run and time for several, the place among pictures."""
+    """What orders the frames of one segment: time for a run, the place among pictures."""
     if source.kind is SourceKind.PICTURES:
         return ("StackID", "InStackPositionNumber")
-    return ("TemporalPositionIndex",) if len(source.datasets) == 1 else ("StackID", "TemporalPositionIndex")
+    return ("TemporalPositionIndex",)
 
 
 def _places(source: SourceSeries) -> Iterator[Place]:
-    """Where each frame stands, for ``position_dimensions``.
-
-    Of several runs each is a stack of its own; its frames show one view, so all lie at place 1 of the stack
-    (In-Stack Position Number is required with Stack ID).
-    """
-    lengths: Counter[str] = Counter()
-    stacks: dict[str, int] = {}
-    for position, frame in enumerate(source.frames, 1):
+    """Where each frame stands, for ``position_dimensions``."""
+    for position, _ in enumerate(source.frames, 1):
         if source.kind is SourceKind.PICTURES:
-            yield _stack_position(1, position), (1, position)
-        elif len(source.datasets) == 1:
-            yield _time(position), (position,)
+            yield _stack_position(position), (1, position)
         else:
-            lengths[frame.sop_instance_uid] += 1
-            stack = stacks.setdefault(frame.sop_instance_uid, len(stacks) + 1)
-            time = lengths[frame.sop_instance_uid]
-            yield _stack_position(stack, 1) + _time(time), (stack, time)
+            yield _time(position), (position,)
 
 
-def _stack_position(stack: int, position: int) -> bytes:
+def _stack_position(position: int) -> bytes:
     number = _element("InStackPositionNumber", b"UL", struct.pack("<L", position))
-    return _text("StackID", b"SH", str(stack)) + number
+    return _text("StackID", b"SH", "1") + number
 
 
 def _time(position: int) -> bytes:

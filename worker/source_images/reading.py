@@ -27,8 +27,8 @@ MOST_PARTS = 200
 def read_series(paths: Sequence[Path]) -> tuple[SourceSeries, ...]:
     """Read the headers of one series and choose, sort and clean what belongs together.
 
-    Volumes at the same places (cardiac phases, time points, echoes) are a part each, and so are several multi-frame
-    instances whose frames have their place in the patient. Runs without such a place stay together.
+    Volumes at the same places (cardiac phases, time points, echoes) are a part each, and so are several
+    multi-frame instances, placed in the patient or not. Single pictures without a place stay together.
 
     Args:
         paths: All files of one series, in any order.
@@ -55,8 +55,8 @@ def read_series(paths: Sequence[Path]) -> tuple[SourceSeries, ...]:
         parts = _parts(chosen_images(headers, left_out), left_out)
     if len(parts) > MOST_PARTS:
         raise UnsupportedSourceError(
-            f"The series falls into {len(parts)} volumes at the same places, and a result has {MOST_PARTS} at most; "
-            "send the wanted ones as series of their own"
+            f"The series falls into {len(parts)} parts (runs, or volumes at the same places), and a result has "
+            f"{MOST_PARTS} at most; send the wanted ones as series of their own"
         )
     return tuple(
         replace(part, part=number, parts=len(parts), left_out=tuple(left_out)) for number, part in enumerate(parts, 1)
@@ -70,7 +70,7 @@ def _parts(images: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceSeri
         return _placed_frames_series(images, placements, left_out)
     if longest.number_of_frames == 1 and _Placement.SLICE in placements.values():
         return _slice_series(images, left_out)
-    return [_unplaced_series(images, left_out)]
+    return _unplaced_series(images, left_out)
 
 
 class _Placement(StrEnum):
@@ -209,28 +209,50 @@ def _snap_orientation(headers: Sequence[SourceHeader], orientation: tuple[float,
 # --- runs and pictures ------------------------------------------------------------------------------------------------
 
 
-def _unplaced_series(images: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
-    """Runs and pictures of one size: the size with most frames, the first of equals."""
+def _unplaced_series(images: Sequence[SourceHeader], left_out: LeftOut) -> list[SourceSeries]:
+    """Every run is a part of its own, and all stills together are one, at the place of the first of them.
+
+    Runs of one series may show other vessels in other directions, and viewers show of a segmentation that refers to
+    several multi-frame instances what belongs to the first (seen in OHIF 3.13).
+    """
     in_sequence = sorted(images, key=sequence)
-    frames: Counter[tuple[int, int, bool]] = Counter()
+    stills = [header for header in in_sequence if header.number_of_frames == 1]
+    runs = [header for header in in_sequence if header.number_of_frames > 1]
+    parts: list[SourceSeries] = []
     for header in in_sequence:
-        frames[_size(header)] += header.number_of_frames
-    size = frames.most_common(1)[0][0]
-    taken = [header for header in in_sequence if _size(header) == size]
-    others = [header for header in in_sequence if _size(header) != size]
+        if header in runs:
+            label = f"run {runs.index(header) + 1} of {len(runs)}" if len(runs) > 1 else "run"
+            parts.append(_unplaced_part(SourceKind.RUN, Arrangement.RUN, [header], label))
+        elif header is stills[0]:
+            parts.append(_stills(stills, left_out))
+    return parts if len(parts) > 1 else [replace(parts[0], part_label="")]
+
+
+def _stills(headers: Sequence[SourceHeader], left_out: LeftOut) -> SourceSeries:
+    """Pictures of one size: that of most of them, the first of equals."""
+    sizes = [_size(header) for header in headers]
+    size = Counter(sizes).most_common(1)[0][0]
+    taken = [header for header in headers if _size(header) == size]
+    others = [header for header in headers if _size(header) != size]
     left_out += [(header.uid, "another size or kind of colour than most of the series") for header in others]
-    warnings = [f"{len(others)} images of another size or kind of colour are not segmented"] if others else []
-    moving = any(header.number_of_frames > 1 for header in taken)
+    warnings = (f"{len(others)} images of another size or kind of colour are not segmented",) if others else ()
+    label = "still" if len(taken) == 1 else "stills"
+    return replace(_unplaced_part(SourceKind.PICTURES, Arrangement.FRAMES, taken, label), warnings=warnings)
+
+
+def _unplaced_part(
+    kind: SourceKind, arrangement: Arrangement, headers: Sequence[SourceHeader], label: str
+) -> SourceSeries:
     return SourceSeries(
-        kind=SourceKind.RUN if moving else SourceKind.PICTURES,
-        arrangement=Arrangement.RUN if moving and len(taken) == 1 else Arrangement.FRAMES,
-        imaging=imaging_of(taken[0].dataset),
-        datasets=tuple(header.dataset for header in taken),
-        paths=tuple(header.path for header in taken),
+        kind=kind,
+        arrangement=arrangement,
+        imaging=imaging_of(headers[0].dataset),
+        datasets=tuple(header.dataset for header in headers),
+        paths=tuple(header.path for header in headers),
         frames=tuple(
-            FrameIdentity(header.uid, number) for header in taken for number in range(1, header.number_of_frames + 1)
+            FrameIdentity(header.uid, number) for header in headers for number in range(1, header.number_of_frames + 1)
         ),
-        warnings=tuple(warnings),
+        part_label=label,
     )
 
 

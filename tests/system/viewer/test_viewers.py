@@ -116,7 +116,7 @@ def stored(orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         )
         path = folder / f"{row.key}.dcm"
         save_segmentation(build_segmentation(source, segmentation, identity, kind=row.kind), path)
-        files += [*dicom_sources.save(source.datasets, folder / row.key), path]
+        files += [*dicom_sources.save([*source.datasets, *neighbours(row, source)], folder / row.key), path]
         colours = {n: colour_of(one.key, source.imaging) for n, one in enumerate(segmentation.classes, 1)}
         built.append((row, path, expected_masks(row, source, segmentation), colours))
     statuses = send(files, orthanc)
@@ -124,6 +124,18 @@ def stored(orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         row.key: Stored(row, path, pydicom.dcmread(path), masks, colours, statuses[path])
         for row, path, masks, colours in built
     }
+
+
+def neighbours(row: Row, source: SourceSeries) -> list[Dataset]:
+    """What else lies in the source's series."""
+    if row.source != "xa_run_of_several":
+        return []
+    header = source.datasets[0]
+    shared = ("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
+    runs = dicom_sources.xa_runs((3, 5, 1), **{keyword: header[keyword].value for keyword in shared})
+    for run, number in zip(runs, (0, 7, 8), strict=True):  # before it and after it
+        run.InstanceNumber = number
+    return runs
 
 
 def send(files: list[Path], orthanc: Orthanc) -> dict[Path, int]:
