@@ -46,8 +46,8 @@ import seg_cases
 
 from dicom_core.result import SEGMENTATIONS
 from worker.image_stack import Imaging
-from worker.seg_writer.reading import read_masks
-from worker.seg_writer.segmentation_object import read_segmentation
+from worker.seg_reader.reading import read_masks
+from worker.seg_reader.segmentation_object import read_segmentation
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, encode_segmentation
 from worker.segmenters.interface import Segmentation, SegmentClass

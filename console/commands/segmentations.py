@@ -8,8 +8,8 @@ import typer
 from console import options
 
 if TYPE_CHECKING:
-    from worker.seg_writer.comparison import Comparison
-    from worker.seg_writer.segmentation_object import SegmentationObject
+    from worker.seg_reader.comparison import Comparison
+    from worker.seg_reader.segmentation_object import SegmentationObject
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,7 @@ def show(
     """Show what a Segmentation object holds: who made it, its segments, their voxels and frames."""
     from console.output import print_json
     from dicom_core.errors import NotFoundError
-    from worker.seg_writer.segmentation_object import read_segmentation
+    from worker.seg_reader.segmentation_object import read_segmentation
 
     if source is not None and picture is None:
         raise typer.BadParameter("--source needs --picture, the file to draw into")
@@ -44,7 +44,7 @@ def show(
     found = read_segmentation(file)
     summary = _summary(found)
     if picture is not None:
-        from worker.seg_writer.mask_pictures import write_picture
+        from worker.seg_reader.mask_pictures import write_picture
 
         summary["picture"] = {"path": str(picture), "frames": write_picture(found, picture, source)}
     if json:
@@ -100,7 +100,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         ("created", summary["created"]),
         ("type", f"{summary['type']}, {summary['transfer_syntax']}"),
         ("frames", f"{summary['frames']} of {summary['rows']} x {summary['columns']}"),
-        ("refers to", f"{summary['source_instances']} instances"),
+        ("source instances", summary["source_instances"]),
         ("pixel spacing", "no geometry" if spacing is None else f"{spacing[0]:g} x {spacing[1]:g} mm"),
         ("warnings", "; ".join(summary["warnings"]) or "none"),
     )
@@ -131,7 +131,7 @@ def compare(
     Segments are matched by code, then by label, then by number.
     """
     from console.output import print_json
-    from worker.seg_writer.comparison import compare_files
+    from worker.seg_reader.comparison import compare_files
 
     comparison = compare_files(first, second)
     if json:

@@ -19,7 +19,7 @@ from console.demo.studies import DemoStudy
 from dicom_core.errors import VesselqError
 from dicom_core.job import Job, JobState
 from dicom_core.result import ResultObject
-from worker.seg_writer.reading import read_masks
+from worker.seg_reader.reading import read_masks
 from worker.seg_writer.validation import validate_segmentation
 from worker.source_images.reading import read_series
 from worker.source_series import SourceSeries

@@ -7,7 +7,7 @@ import pydicom
 
 from console.demo.studies import DemoStudy
 from dicom_core.errors import InvalidSegmentationError
-from worker.seg_writer.reading import read_masks
+from worker.seg_reader.reading import read_masks
 
 
 def dice_of(segmentation_path: Path, study: DemoStudy) -> float:

@@ -11,7 +11,7 @@ import pytest
 from pydicom import config, dcmread
 from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY_WITH_WEIGHTS, mask_for, segmentation_of
 
-from worker.seg_writer.reading import read_masks
+from worker.seg_reader.reading import read_masks
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, encode_segmentation, save_segmentation
 from worker.source_images.reading import read_series

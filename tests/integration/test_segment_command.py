@@ -105,6 +105,29 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         assert folder in done.stderr
 
 
+def test_a_place_that_cannot_be_written_to_is_told_before_any_work(tmp_path: Path) -> None:
+    """`--out` that is a file, or below one, is exit code 1 and a sentence that names it."""
+    dicom_sources.save(dicom_sources.xa_still(), tmp_path / "in")
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = _segment(str(tmp_path / "in"), "--out", str(out))
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert f"{out} is no folder that can be written to" in done.stderr
+
+
+def test_table_names_each_file_shortly(tmp_path: Path) -> None:
+    """For people: one short name an object, and a line that says where the files are."""
+    (dataset,) = dicom_sources.xa_still(rows=128, columns=120)
+    dicom_sources.save([dataset], tmp_path / "in")
+    done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--results", "overlay")
+    assert done.returncode == 0, done.stderr
+    assert "seg.dcm" in done.stdout
+    assert "overlay.dcm" in done.stdout
+    assert done.stdout.count(str(dataset.SeriesInstanceUID)) == 1
+    assert f"{tmp_path / 'out'}/SeriesInstanceUID.object" in done.stdout
+
+
 def test_unknown_kinds_of_result_are_a_mistake_of_usage(tmp_path: Path) -> None:
     """The sentence names the word and what there is."""
     done = _segment(str(tmp_path), "--out", str(tmp_path / "out"), "--results", "seg,pdf")

@@ -14,7 +14,7 @@ from seg_cases import ARTERY_AND_VEIN, IDENTITY_WITH_WEIGHTS, mask_for, segmenta
 
 from dicom_core.errors import SourceError, VesselqError
 from worker.pixels.decoding import decode
-from worker.seg_writer.reading import read_masks
+from worker.seg_reader.reading import read_masks
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.source_images.reading import read_series

@@ -15,7 +15,7 @@ from dicom_core.result import SEGMENTATIONS, ResultKind, ResultObject
 from dicom_core.routing import made_by_vesselq
 from worker import result_set
 from worker.image_stack import ImageStack
-from worker.seg_writer.reading import read_masks
+from worker.seg_reader.reading import read_masks
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, Segmenter, Status
 from worker.series_messages import SeriesRequest, SeriesResult, object_file
 from worker.series_work import work_on_series

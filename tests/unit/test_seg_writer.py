@@ -19,7 +19,7 @@ from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, IDENTITY_WITH_WEIGHTS, m
 
 from dicom_core.errors import InvalidSegmentationError, SpoolError, UnsupportedSourceError
 from worker.image_stack import FrameIdentity, Imaging
-from worker.seg_writer.reading import read_masks
+from worker.seg_reader.reading import read_masks
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, encode_segmentation, save_segmentation
 from worker.segmenters.interface import Status

@@ -17,8 +17,8 @@ from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, mask_for, segmentation_o
 
 from dicom_core.errors import InvalidSegmentationError
 from dicom_core.result import SEGMENTATIONS, ResultKind
-from worker.seg_writer.reading import iterate_frames, read_masks
-from worker.seg_writer.stored_pixels import StoredPixels
+from worker.seg_reader.reading import iterate_frames, read_masks
+from worker.seg_reader.stored_pixels import StoredPixels
 from worker.seg_writer.stored_values import add_pixels, label_map, overlaps, quantised
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, encode_segmentation, save_segmentation

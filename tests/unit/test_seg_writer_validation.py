@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from seg_cases import CASES, IDENTITY, mask_for, segmentation_of
 
 from dicom_core.errors import InvalidSegmentationError
+from worker.seg_reader.reading import iterate_frames, read_masks
 from worker.seg_writer import validation
-from worker.seg_writer.reading import iterate_frames, read_masks
 from worker.seg_writer.validation import validate_segmentation
 from worker.seg_writer.writer import build_segmentation, encode_segmentation, save_segmentation
 from worker.source_series import SourceSeries

@@ -14,7 +14,7 @@ from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, segmentation_of
 
 from dicom_core.errors import ConfigurationError, InvalidSegmentationError, NotFoundError
 from dicom_core.result import ResultKind
-from worker.seg_writer.comparison import Comparison, _Sums, compare_files
+from worker.seg_reader.comparison import Comparison, _Sums, compare_files
 from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.segmenters.interface import SegmentClass
 from worker.source_series import SourceSeries

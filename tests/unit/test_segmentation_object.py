@@ -16,7 +16,7 @@ from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY_WITH_WEIGHTS, mask_for, s
 from dicom_core.errors import InvalidSegmentationError, NotFoundError
 from dicom_core.result import SEGMENTATIONS, ResultKind
 from worker.image_stack import FrameIdentity
-from worker.seg_writer.segmentation_object import SegmentationObject, read_segmentation
+from worker.seg_reader.segmentation_object import SegmentationObject, read_segmentation
 from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.segmenters.interface import Segmentation
 from worker.source_series import SourceKind, SourceSeries

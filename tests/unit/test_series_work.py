@@ -15,7 +15,7 @@ from pydicom import Dataset, dcmread
 from dicom_core.errors import InvalidSegmentationError, SourceTooLargeError
 from worker.image_stack import Arrangement, ImageStack
 from worker.pictures import preview_files
-from worker.seg_writer.reading import read_masks
+from worker.seg_reader.reading import read_masks
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, Segmenter, Status
 from worker.segmenters.ridge import RidgeSegmenter
 from worker.series_messages import SeriesRequest, SeriesResult

@@ -9,8 +9,8 @@ from pydicom.dataset import Dataset
 from dicom_core.errors import InvalidSegmentationError
 from dicom_core.result import ResultKind
 from worker.image_stack import FrameIdentity
-from worker.seg_writer.reading import SegmentedFrame, iterate_frames
-from worker.seg_writer.stored_pixels import Frame
+from worker.seg_reader.reading import SegmentedFrame, iterate_frames
+from worker.seg_reader.stored_pixels import Frame
 from worker.source_series import SourceKind, SourceSeries
 
 _POSITION_TOLERANCE_MM = 1e-3

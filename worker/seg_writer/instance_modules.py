@@ -23,7 +23,7 @@ from worker.result_header.source_header import (
     patient_orientation,
 )
 from worker.result_header.text_values import long_string, short_text
-from worker.seg_writer.display_colour import cielab
+from worker.seg_reader.display_colour import cielab
 from worker.seg_writer.segments import segment_sequence
 from worker.seg_writer.stored_values import overlaps
 from worker.segmenters.interface import Segmentation

@@ -8,7 +8,7 @@ from worker.result_header.anatomy import anatomic_region
 from worker.result_header.catalogue import CATEGORY, code_item, colour_of, vessel_type
 from worker.result_header.identity import RESEARCH_USE, ResultIdentity
 from worker.result_header.text_values import long_string, long_text, short_text
-from worker.seg_writer.display_colour import cielab
+from worker.seg_reader.display_colour import cielab
 from worker.segmenters.interface import Segmentation, SegmentClass
 from worker.source_series import SourceSeries
 

@@ -33,7 +33,7 @@ from viewer_table import ROWS, YES, Row
 
 from dicom_core.result import ResultKind
 from worker.result_header.catalogue import colour_of
-from worker.seg_writer.reading import MaskKey, iterate_frames, read_masks
+from worker.seg_reader.reading import MaskKey, iterate_frames, read_masks
 from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.segmenters.interface import Segmentation
 from worker.source_series import SourceSeries

@@ -11,7 +11,7 @@ from scipy import ndimage
 from dicom_core.errors import ConfigurationError, SourceTooLargeError
 from worker.image_stack import FrameIdentity
 from worker.measurements.centre_line import bounding_box, skeleton
-from worker.seg_writer.mask_sets import Grid, MaskSet, NamedSegment, grid_of, read_masks_of
+from worker.seg_reader.mask_sets import Grid, MaskSet, NamedSegment, grid_of, read_masks_of
 
 Mask = NDArray[np.bool_]
 

@@ -19,9 +19,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from dicom_core.errors import InvalidSegmentationError, NotFoundError
-from worker.seg_writer.described_segments import Segment, segments_of
-from worker.seg_writer.reading import FrameDescription, MaskKey, check_class, describe_frames
-from worker.seg_writer.stored_pixels import Frame, StoredPixels
+from worker.seg_reader.described_segments import Segment, segments_of
+from worker.seg_reader.reading import FrameDescription, MaskKey, check_class, describe_frames
+from worker.seg_reader.stored_pixels import Frame, StoredPixels
 from worker.source_images.damage import pydicom_silenced
 
 Mask = TypeVar("Mask", bound=Frame)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from worker.result_header.catalogue import RGB
-from worker.seg_writer.display_colour import rgb
+from worker.seg_reader.display_colour import rgb
 
 Coded = tuple[str, str, str]
 """``(code value, coding scheme, meaning)``; empty strings where there is none."""

@@ -14,7 +14,7 @@ from worker.pictures.montage import montage
 from worker.pictures.overlay import FILLED, Style
 from worker.pixels.decoding import decode
 from worker.result_header.catalogue import RGB
-from worker.seg_writer.segmentation_object import SegmentationObject
+from worker.seg_reader.segmentation_object import SegmentationObject
 from worker.source_images.damage import pydicom_silenced
 from worker.source_images.reading import read_series
 from worker.source_series import SourceSeries

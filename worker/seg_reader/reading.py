@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_core.errors import InvalidSegmentationError
 from worker.image_stack import FrameIdentity
-from worker.seg_writer.stored_pixels import Frame, StoredPixels
+from worker.seg_reader.stored_pixels import Frame, StoredPixels
 
 MaskKey = tuple[int, str, int]
 """``(SegmentNumber, SOPInstanceUID of the source, 1-based frame number in it)``."""

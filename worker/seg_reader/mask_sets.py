@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from dicom_core.errors import InvalidSegmentationError
 from worker.image_stack import FrameIdentity
-from worker.seg_writer.described_segments import Coded
-from worker.seg_writer.reading import MaskKey
-from worker.seg_writer.segmentation_object import SegmentationObject, read_segmentation
+from worker.seg_reader.described_segments import Coded
+from worker.seg_reader.reading import MaskKey
+from worker.seg_reader.segmentation_object import SegmentationObject, read_segmentation
 
 _STEP_TOLERANCE = 0.1
 """Slices further than this share of a step from the regular grid are not on it."""
