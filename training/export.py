@@ -31,7 +31,7 @@ from worker.segmenters.vesselnet.preparing import BRIGHT, WORKING_SIZES, channel
 from worker.segmenters.vesselnet.weights import CARD, WEIGHTS, Card, KindFit
 from worker.segmenters.vesselnet.windows import look
 
-_THRESHOLDS = (0.3, 0.36, 0.42, 0.5, 0.58)
+_THRESHOLDS = (0.2, 0.25, 0.3, 0.36, 0.42, 0.5, 0.58)
 _SEEDS = (0.0, 0.8)
 _EXTENTS = (0.0, 0.015, 0.03)
 _SAMPLE = 4000

@@ -17,7 +17,7 @@ from worker.segmenters.field_of_view import between_leaves, diameter_of, field_o
 BRIGHT = frozenset({Imaging.OCT_ANGIOGRAPHY})
 """Kinds of picture whose vessels are bright; the others' intensities are turned over."""
 WORKING_SIZES: Mapping[Imaging, float] = MappingProxyType(
-    {Imaging.XRAY_ANGIOGRAPHY: 384.0, Imaging.FUNDUS: 800.0, Imaging.OCT_ANGIOGRAPHY: 384.0}
+    {Imaging.XRAY_ANGIOGRAPHY: 384.0, Imaging.FUNDUS: 800.0, Imaging.OCT_ANGIOGRAPHY: 448.0}
 )
 """Width of the field of view in pixels at which the network looks; there vessels of all kinds have like calibres."""
 _RIM = 0.006
