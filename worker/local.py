@@ -12,7 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from dicom_core.errors import NotFoundError, VesselqError
+from dicom_core.errors import NotFoundError, SpoolError, VesselqError
 from dicom_core.result import DEFAULT_RESULTS, ResultKind
 from dicom_core.routing import first_match, made_by_vesselq
 from dicom_core.settings import Settings
@@ -85,11 +85,12 @@ def segment_folder(
 
     Raises:
         NotFoundError: There is no DICOM file.
+        SpoolError: ``out`` cannot be made or written to.
     """
     found = _series_below(folder)
     if not found:
         raise NotFoundError(f"{folder}: no DICOM files here")
-    out.mkdir(parents=True, exist_ok=True)
+    _make_writable(out)
     runner = Runner(settings.worker)
     try:
         return [
@@ -98,6 +99,15 @@ def segment_folder(
         ]
     finally:
         runner.stop()
+
+
+def _make_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise SpoolError(f"{out} is no folder that can be written to: {error.strerror}") from error
 
 
 def _series_below(folder: Path) -> dict[str, _Series]:

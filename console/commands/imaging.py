@@ -10,6 +10,7 @@ from console import options
 
 if TYPE_CHECKING:
     from dicom_listener.storage_scu import DicomFile, Receiver, SendReport
+    from worker.local import LocalResult
 
 
 def register(app: typer.Typer) -> None:
@@ -115,19 +116,27 @@ def segment(
     else:
         print_table(
             "Series",
-            ("SeriesInstanceUID", "modality", "segmenter", "status", "with vessel", "seconds", "objects", "reason"),
+            ("SeriesInstanceUID", "modality", "segmenter", "status", "with vessel", "seconds", "objects", "remarks"),
             [
                 (
                     one.series_instance_uid, one.modality, one.segmenter, one.status,
                     f"{one.frames_with_vessel} of {one.frames}", sum(one.seconds.values()),
-                    [path for paths in one.objects.values() for path in paths],
+                    _short_names(one),
                     "; ".join(part for part in (one.reason, *one.warnings) if part),
                 )
                 for one in found
             ],
         )  # fmt: skip
+        if any(one.objects for one in found):
+            typer.echo(f"The files are {out}/SeriesInstanceUID.object, the previews {out}/SeriesInstanceUID.png")
     if any(one.status == "failed" for one in found):
         raise typer.Exit(1)
+
+
+def _short_names(result: "LocalResult") -> list[str]:
+    """The names of the files without the SeriesInstanceUID that all begin with."""
+    prefix = f"{result.series_instance_uid}."
+    return [path.name.removeprefix(prefix) for paths in result.objects.values() for path in paths]
 
 
 def list_models(json: options.Json = False) -> None:

@@ -18,7 +18,7 @@ from dicom_listener.association_policy import (
 from dicom_listener.handlers import Status
 from reference_blocks.markdown import code, table
 from worker.destinations.interface import dimse_status_in_words, judge_dimse_status
-from worker.destinations.storage_scu import RESULT_OFFERS
+from worker.destinations.storage_scu import RESULT_OFFERS, sop_class_name
 from worker.result_header.catalogue import VESSEL_TYPES
 
 _STATUSES = {
@@ -131,7 +131,7 @@ def offered_table() -> str:
     syntaxes: dict[str, list[str]] = {}
     for sop_class, syntax in RESULT_OFFERS:
         syntaxes.setdefault(sop_class, []).append(UID(syntax).name)
-    rows = [(UID(sop_class).name, code(sop_class), ", ".join(names)) for sop_class, names in syntaxes.items()]
+    rows = [(sop_class_name(sop_class), code(sop_class), ", ".join(names)) for sop_class, names in syntaxes.items()]
     return table(["SOP Class", "UID", "Transfer Syntaxes"], rows)
 
 

@@ -719,6 +719,15 @@ def _identity() -> Iterable[MessyCase]:
     )
     yield MessyCase(
         group,
+        "Control characters in texts",
+        "Identifying attributes keep them; elsewhere a blank takes their place.",
+        each(
+            ct,
+            put_raw(PatientName=b"Doe\x07^John", StudyDescription=b"Angio\nrun\x00 1", SeriesDescription=b"a\x1fb"),
+        ),
+    )
+    yield MessyCase(
+        group,
         "Body part, laterality or time zone that mean nothing",
         "Not in the object.",
         each(ct, put(BodyPartExamined="SEE REPORT", Laterality="X", TimezoneOffsetFromUTC="CET")),

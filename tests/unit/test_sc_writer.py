@@ -384,3 +384,21 @@ def test_sources_stay_as_they_are() -> None:
     assert [dataset.to_json() for dataset in source.datasets] == before
     assert dataset.PatientSex == ""
     assert dataset.SeriesDescription.startswith("Vessel overlay (ridge")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [([2, 1], [2, 1]), ([1, 1], None), ([0, 1], None), ([3], None), (None, None)]
+)
+def test_pixel_aspect_ratio(ratio: list[int] | None, expected: list[int] | None) -> None:
+    """Drawn frames keep the shape of the source's pixels; square pixels and nonsense are not told."""
+    (drawn,) = built("us_run", PixelAspectRatio=ratio)
+    assert drawn.get("PixelAspectRatio") == expected
+    assert not missing_attributes(drawn)
+
+
+def test_no_pixel_aspect_ratio_beside_spacing_or_without_scale() -> None:
+    """PixelSpacing says it already; projections and montages are drawn with square pixels."""
+    (photograph,) = built("op_rgb", {"spacing_mm": (0.01, 0.02)}, PixelAspectRatio=[1, 2])
+    assert "PixelSpacing" in photograph
+    assert "PixelAspectRatio" not in photograph
+    assert not any("PixelAspectRatio" in dataset for dataset in built("ct", PixelAspectRatio=[2, 1]))

@@ -50,6 +50,7 @@ RESULT_OFFERS: tuple[Offer, ...] = (
 )
 """What vesselq makes."""
 
+
 IDLE_SECONDS = 10.0
 """An association that is not used for this long is released."""
 _MAXIMUM_IDLE = 4
@@ -59,6 +60,11 @@ _REJECTED_PERMANENT, _SOURCE_IS_PRESENTATION = 1, 3  # PS3.8 table 9-21
 
 # Send files as they are, in pieces, instead of decoding and encoding them; applies to paths only.
 _config.STORE_SEND_CHUNKED_DATASET = True
+
+
+def sop_class_name(sop_class: str) -> str:
+    """The name of a SOP class in PS3.6, also of those that pydicom does not know yet."""
+    return _NAMES.get(sop_class) or UID(sop_class).name
 
 
 class _BrokenAssociationError(TransientDeliveryError):
@@ -220,7 +226,7 @@ class StorageSCU:
         if accepted.intersection(_UNCOMPRESSED) and syntax in _LOSSLESS:
             return _uncompressed(file), f"; sent uncompressed, {UID(syntax).name} is not accepted"
         self._warm.give_back(association)
-        sop_class = _NAMES.get(sop_class_uid) or UID(sop_class_uid).name
+        sop_class = sop_class_name(sop_class_uid)
         what = f"{sop_class} in {UID(syntax).name}" if accepted else sop_class
         raise PermanentDeliveryError(
             f"{self.describe()} accepts no {what}; have it accepted there, or take this kind of object out of results "

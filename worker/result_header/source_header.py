@@ -87,6 +87,8 @@ def copy_patient_and_study(source: SourceSeries, target: Dataset) -> None:
     target.StudyInstanceUID = header.StudyInstanceUID
     for keyword in (*_REQUIRED, *_OPTIONAL):
         value = text_of(header, keyword)
+        if keyword == "StudyDescription" and isinstance(value, str):
+            value = long_string(value)
         if keyword not in IDENTIFYING and not _fits(keyword, value):
             value = ""
         if value or keyword in _REQUIRED:

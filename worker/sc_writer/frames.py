@@ -79,3 +79,14 @@ def pixel_spacing(source: SourceSeries, aid: ReadingAid, header: Dataset) -> Dat
         told = long_string(description) if isinstance(description, str) else ""
         found.PixelSpacingCalibrationDescription = told or "As in the source image"  # type 1C
     return found
+
+
+def pixel_aspect_ratio(aid: ReadingAid, header: Dataset) -> Dataset:
+    """PixelAspectRatio of the source, for drawn frames; nothing where its pixels are square (PS3.3 C.7.6.3.1.7)."""
+    found = Dataset()
+    ratio = text_of(header, "PixelAspectRatio")
+    if aid.scale and isinstance(ratio, list) and len(ratio) == 2 and all(part.strip().isdigit() for part in ratio):
+        down, across = map(int, ratio)
+        if min(down, across) > 0 and down != across:
+            found.PixelAspectRatio = [down, across]
+    return found

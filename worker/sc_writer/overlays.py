@@ -25,7 +25,7 @@ from worker.result_header.source_header import (
     text_of,
 )
 from worker.sc_writer.derivation import add_derivation, headers_of
-from worker.sc_writer.frames import add_frames, pixel_spacing
+from worker.sc_writer.frames import add_frames, pixel_aspect_ratio, pixel_spacing
 from worker.sc_writer.laterality import add_laterality
 from worker.source_series import SourceSeries
 
@@ -97,7 +97,7 @@ def _add_image(dataset: Dataset, source: SourceSeries, aid: ReadingAid, headers:
     dataset.update(lossy_compression(source))
     dataset.PatientOrientation = patient_orientation(source) if aid.scale else ""
     add_laterality(dataset, headers)
-    dataset.update(pixel_spacing(source, aid, headers[0]))
+    dataset.update(pixel_spacing(source, aid, headers[0]) or pixel_aspect_ratio(aid, headers[0]))
 
 
 def burned_in_annotation(headers: Sequence[Dataset]) -> str:
