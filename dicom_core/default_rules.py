@@ -37,6 +37,7 @@ def _says(keyword: str, pattern: str) -> dict[str, Any]:
 
 
 _OPHTHALMIC_EN_FACE = ["1.2.840.10008.5.1.4.1.1.77.1.5.7"]
+_XRAY_3D = ["1.2.840.10008.5.1.4.1.1.13.1.1"]
 _CONTRAST = {
     "any": [
         {"keyword": "ContrastBolusAgent", "exists": True},
@@ -66,15 +67,17 @@ DEFAULT_RULES: tuple[Rule, ...] = tuple(
             },
             "skip": "a localizer: its images only plan the other series",
         },
+        # Modality XA too, but slices through space: the network for angiograms looks at pictures and runs only.
+        {"name": "xray-3d", "when": _is("SOPClassUID", *_XRAY_3D), "segmenter": "ridge"},
         {
             "name": "xray-angiography",
             "when": _is("Modality", "XA", "XRF", "RF"),
-            "segmenter": "ridge",
+            "segmenter": "vesselnet",
         },
         {
             "name": "eye",
             "when": {"any": [_is("Modality", "OP", "OPTENF"), _is("SOPClassUID", *_OPHTHALMIC_EN_FACE)]},
-            "segmenter": "ridge",
+            "segmenter": "vesselnet",
         },
         {"name": "oct", "when": _is("Modality", "OPT"), "segmenter": "ridge"},
         {

@@ -36,8 +36,8 @@ _SEEDS = (0.0, 0.8)
 _EXTENTS = (0.0, 0.015, 0.03)
 _SAMPLE = 4000
 """Pixels of a picture that the calibration is fitted to."""
-_GATE_MARGIN = 1.5
-"""The gate lies this much below the least sure held-out picture: other cameras look less familiar."""
+_GATE_MARGIN, _GATE_MOST = 3.5, 0.5
+"""The gate lies so much below the least sure held-out picture, and never higher: other cameras look less familiar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def fitted(answers: Sequence[Answer], working_size: float) -> KindFit:
                 dice = np.mean([_dice(one, slope, offset, threshold, seed, size) for one in answers])
                 best = max(best, (round(float(dice), 4), threshold, seed, extent))
     _, threshold, seed, extent = best
-    gate = min(0.0, min(one.known for one in answers) - _GATE_MARGIN)
+    gate = min(_GATE_MOST, min(one.known for one in answers) - _GATE_MARGIN)
     return KindFit(
         slope=round(slope, 4),
         offset=round(offset, 4),

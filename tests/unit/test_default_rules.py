@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 from dicom_core.default_rules import DEFAULT_RULES
 from dicom_core.identifiers import MANUFACTURER
 from dicom_core.routing import first_match
+from worker.segmenters import registry
 
 CONTRAST = {"ContrastBolusAgent": "Iohexol"}
 
@@ -41,10 +42,11 @@ def _header(**attributes: object) -> Dataset:
     ],
 )
 def test_what_vesselq_is_made_for_is_segmented(made, rule):
-    """Angiography, eyes, OCT, contrast CT and MR, single and multi-frame, reach the default segmenter."""
+    """Angiograms and eyes reach the shipped network; OCT and contrast CT and MR the filter that knows volumes."""
     dataset = made()[0]
     assert _name(dataset) == rule
-    assert first_match(DEFAULT_RULES, dataset).segmenter == "ridge"
+    segmenter = "vesselnet" if rule in ("xray-angiography", "eye") else "ridge"
+    assert first_match(DEFAULT_RULES, dataset).segmenter == segmenter
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,18 @@ def test_names_that_tell_of_contrast(description):
 def test_names_that_tell_of_no_contrast(description):
     """A plain series, or one that says it has none, matches no rule."""
     assert _name(_header(Modality="CT", SeriesDescription=description)) == ""
+
+
+def test_slices_of_a_rotational_angiogram_go_where_volumes_are_known():
+    """An X-Ray 3D Angiographic Image says Modality XA, but the network for angiograms would refuse it."""
+    dataset = _header(Modality="XA", SOPClassUID="1.2.840.10008.5.1.4.1.1.13.1.1")
+    assert _name(dataset) == "xray-3d"
+    assert first_match(DEFAULT_RULES, dataset).segmenter == "ridge"
+
+
+def test_segmenters_of_the_default_rules_come_with_vesselq():
+    """Whatever a default rule names is installed."""
+    assert {rule.segmenter for rule in DEFAULT_RULES if rule.segmenter} <= set(registry.names())
 
 
 @pytest.mark.parametrize("made", [sources.dx, sources.cr, sources.sc])

@@ -394,4 +394,4 @@ def test_calibration_recovers_what_made_the_logits() -> None:
     slope, offset = export._calibrated(answers)
     assert slope == pytest.approx(0.5, abs=0.03)
     assert offset == pytest.approx(-1.0, abs=0.1)
-    assert export.fitted(answers, 384.0).gate == 0.0
+    assert export.fitted(answers, 384.0).gate == pytest.approx(-0.5)

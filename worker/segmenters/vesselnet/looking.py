@@ -87,6 +87,9 @@ class Eye:
         """
         intensity = intensity_of(pixels, imaging)
         shown, diameter = field_of(intensity, imaging)
+        if bright and imaging is Imaging.XRAY_ANGIOGRAPHY:
+            # A display turned over shows the leaves of the collimator white.
+            shown = shown & field_of(1 - intensity, imaging)[0]
         shape = working_shape(shown.shape, diameter, self.working_size(imaging))
         probability = np.zeros(intensity.shape, np.float16)
         known = np.full(len(intensity), BLANK)
