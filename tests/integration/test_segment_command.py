@@ -16,16 +16,16 @@ def _segment(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_folder_of_two_series(tmp_path: Path) -> None:
     """Every series that a rule wants gets a SEG and a preview; standard output is one JSON document only."""
-    angiography = dicom_sources.xa_still(rows=128, columns=120)
+    tomography = dicom_sources.ct_series(6, rows=64, columns=64, ContrastBolusAgent="Iohexol")
     plain_mr = dicom_sources.mr_series(frames=3, rows=32, columns=32, SeriesDescription="T1", ProtocolName="T1")
-    dicom_sources.save([*angiography, *plain_mr], tmp_path / "in")
+    dicom_sources.save([*tomography, *plain_mr], tmp_path / "in")
     done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
     by_modality = {series["modality"]: series for series in json.loads(done.stdout)["series"]}
-    assert by_modality["XA"]["status"] == "ok"
-    assert Path(by_modality["XA"]["preview_path"]).is_file()
-    seg = pydicom.dcmread(by_modality["XA"]["segmentation_path"])
-    assert seg.StudyInstanceUID == angiography[0].StudyInstanceUID
+    assert by_modality["CT"]["status"] == "ok"
+    assert Path(by_modality["CT"]["preview_path"]).is_file()
+    seg = pydicom.dcmread(by_modality["CT"]["segmentation_path"])
+    assert seg.StudyInstanceUID == tomography[0].StudyInstanceUID
     assert by_modality["MR"]["status"] == "skipped"
     assert "no rule wants it" in by_modality["MR"]["reason"]
 
@@ -34,7 +34,7 @@ def test_all_results_have_names_that_can_be_read(tmp_path: Path) -> None:
     """`--results` makes what destinations can ask for, each file named by the series that it is about."""
     (dataset,) = dicom_sources.xa_still(rows=128, columns=120)
     dicom_sources.save([dataset], tmp_path / "in")
-    wanted = ("--results", "seg, overlay,report")
+    wanted = ("--results", "seg, overlay,report", "--segmenter", "ridge")
     done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json", *wanted)
     assert done.returncode == 0, done.stderr
     (series,) = json.loads(done.stdout)["series"]
@@ -75,7 +75,7 @@ def test_empty_object_on_request(tmp_path: Path) -> None:
     dicom_sources.save([dataset], tmp_path / "in")
     (tmp_path / "vesselq.toml").write_text("[segmentation]\nsend_empty = true\n")
     for name, arguments in (("default", ()), ("empty", ("--config", str(tmp_path / "vesselq.toml")))):
-        done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / name), "--json", *arguments)
+        done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / name), "--segmenter", "ridge", "--json", *arguments)
         assert done.returncode == 0, done.stderr
         (series,) = json.loads(done.stdout)["series"]
         assert series["status"] == "no vessel found"
