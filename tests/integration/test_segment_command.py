@@ -75,7 +75,9 @@ def test_empty_object_on_request(tmp_path: Path) -> None:
     dicom_sources.save([dataset], tmp_path / "in")
     (tmp_path / "vesselq.toml").write_text("[segmentation]\nsend_empty = true\n")
     for name, arguments in (("default", ()), ("empty", ("--config", str(tmp_path / "vesselq.toml")))):
-        done = _segment(str(tmp_path / "in"), "--out", str(tmp_path / name), "--segmenter", "ridge", "--json", *arguments)
+        done = _segment(
+            str(tmp_path / "in"), "--out", str(tmp_path / name), "--segmenter", "ridge", "--json", *arguments
+        )
         assert done.returncode == 0, done.stderr
         (series,) = json.loads(done.stdout)["series"]
         assert series["status"] == "no vessel found"
