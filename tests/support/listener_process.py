@@ -76,6 +76,7 @@ def crash_points(folder: Path, points: Sequence[int], **tables: Any) -> Iterator
                 (folder / f"done-{point}").touch()
 
         yield ports()
+        process.wait(STARTUP_SECONDS)  # it ends the last listener, which nobody would if it were killed before
 
 
 @contextlib.contextmanager

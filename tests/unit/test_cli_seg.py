@@ -33,7 +33,7 @@ def test_show_for_people(kind: ResultKind, tmp_path: Path) -> None:
     """Maker, segments, references and the warning that nobody has reviewed it."""
     result = run("show", written(tmp_path, kind=kind))
     assert result.exit_code == 0, result.output
-    for words in ("Artery (51114001)", "#d8654f", "vesselq ridge", "not reviewed", "8 instances", "0.7 x 0.7 mm"):
+    for words in ("Artery (51114001)", "#d8654f", "vesselq ridge", "not reviewed", "source instances", "0.7 x 0.7 mm"):
         assert words in result.stdout
 
 

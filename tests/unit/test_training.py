@@ -189,7 +189,7 @@ def test_pixels_that_observers_differ_about_do_not_count() -> None:
     truth = given.truth.copy()
     truth[:, : SIDE // 2] = Truth.UNSURE
     truth[: SIDE // 4] = Truth.OUTSIDE
-    entry = Entry("ROSSA", 2, 0, held_out=True, diameter=384.0)
+    entry = Entry("ROSSA", 2, 0, held_out=True, diameter=448.0)
     batch = crops.centre_crop(Example(entry, given.intensity, truth), side=64)
     assert not batch.counted[0, 0, :, :30].any()
     assert batch.counted[0, 0, 20:, 34:].all()
