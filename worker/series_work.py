@@ -7,6 +7,7 @@ after the other, so that only the pixels of one are in memory at a time.
 from dataclasses import dataclass, field, replace
 
 from dicom_core.errors import InvalidSegmentationError
+from dicom_core.prompt import Prompt as AskedPrompt
 from worker.pictures.previews import PreviewBuilder
 from worker.pixels.decoding import decode
 from worker.result_set import MadeSet, ResultSet
@@ -27,7 +28,7 @@ def work_on_series(request: SeriesRequest, segmenter: Segmenter, progress: Stage
         SourceError: The series cannot be segmented.
         SegmentationError: The segmenter failed, or its result did not pass validation.
     """
-    work = _SeriesWork(request, segmenter, Stages(progress))
+    work = _SeriesWork(request, segmenter, Stages(progress), AskedPrompt.from_stored(request.prompt))
     with work.stages.stage("read"):
         sources = read_series(request.paths)
     work.steps = len(sources)
@@ -51,6 +52,7 @@ class _SeriesWork:
     """What goes from part to part.
 
     Attributes:
+        prompt: What the request asks for.
         step: How many parts have been segmented.
         steps: How many there are.
         previews: Sees every part, keeps the best.
@@ -59,6 +61,7 @@ class _SeriesWork:
     request: SeriesRequest
     segmenter: Segmenter
     stages: Stages
+    prompt: AskedPrompt
     step: int = 0
     steps: int = 1
     previews: PreviewBuilder = field(default_factory=PreviewBuilder)
@@ -83,7 +86,7 @@ class _SeriesWork:
         with self.stages.stage("decode", self.step, self.steps):
             stack = decode(source, maximum_bytes=self.request.decoded_limit_bytes, threads=self.request.threads or 2)
         with self.stages.stage("segment", self.step, self.steps) as share:
-            found = self.segmenter.segment(stack, Prompt(text=self.request.prompt), share)
+            found = self.segmenter.segment(stack, Prompt(questions=self.prompt.questions), share)
         if found.mask.ndim != 4 or found.mask.shape[1:] != stack.pixels.shape[:3]:
             raise InvalidSegmentationError("The segmenter's mask has other frames, rows or columns than the images.")
         with self.stages.stage("draw", self.step, self.steps):

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.image_stack import Arrangement, ImageStack, Imaging
+from dicom_core.prompt import Box, Point, PromptKind, Question
+from worker.image_stack import Arrangement, FrameIdentity, ImageStack, Imaging
 
 
 class Status(StrEnum):
@@ -50,6 +51,8 @@ class SegmenterInfo:
         classes: What it finds, in the order of the first axis of its result.
         weights_sha256: Hash over the weights, "" for a method without weights.
         license: SPDX identifier of code and weights.
+        prompts: The ways of asking that it takes. Without ``PromptKind.NONE`` it must be asked for something.
+        needs_folder: Whether it is nothing without a folder of weights, the setting ``folder``.
     """
 
     name: str
@@ -60,13 +63,64 @@ class SegmenterInfo:
     classes: tuple[SegmentClass, ...] = (BLOOD_VESSEL,)
     weights_sha256: str = ""
     license: str = "Apache-2.0"
+    prompts: frozenset[PromptKind] = frozenset({PromptKind.NONE})
+    needs_folder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplePicture:
+    """Another picture in which boxes show what is meant.
+
+    Attributes:
+        picture: ``(rows, columns, 3)`` uint8 RGB.
+        boxes: In it.
+    """
+
+    picture: NDArray[np.uint8]
+    boxes: tuple[Box, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the user asks for besides the images. An empty prompt is the default."""
+    """What is asked for besides the images. An empty prompt is the default.
 
-    text: str = ""
+    Attributes:
+        questions: In words; each becomes one class of the result, in this order.
+        points: Places in the pictures; ``on_frame`` chooses those of one frame.
+        boxes: Around what is to be found.
+        mask: ``(frames, rows, columns)`` bool: where it is about, roughly; None for none.
+        example: Another picture with boxes.
+    """
+
+    questions: tuple[Question, ...] = ()
+    points: tuple[Point, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    mask: NDArray[np.bool_] | None = None
+    example: ExamplePicture | None = None
+
+    @property
+    def kinds(self) -> frozenset[PromptKind]:
+        """The ways of asking that are used; never empty."""
+        used = {
+            PromptKind.TEXT: bool(self.questions),
+            PromptKind.POINTS: bool(self.points),
+            PromptKind.BOXES: bool(self.boxes),
+            PromptKind.MASK: self.mask is not None,
+            PromptKind.EXAMPLE: self.example is not None,
+        }
+        return frozenset(kind for kind, there in used.items() if there) or frozenset({PromptKind.NONE})
+
+    def on_frame(self, frame: FrameIdentity) -> tuple[tuple[Point, ...], tuple[Box, ...]]:
+        """The points and boxes that lie on one frame."""
+
+        def lies_there(place: Point | Box) -> bool:
+            of_instance = place.sop_instance_uid in ("", frame.sop_instance_uid)
+            return of_instance and place.frame_number in (0, frame.frame_number)
+
+        return (
+            tuple(point for point in self.points if lies_there(point)),
+            tuple(box for box in self.boxes if lies_there(box)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +137,7 @@ class Segmentation:
         answer: What a language model said, "" for others.
         seconds: Time spent by stage.
         warnings: For the reader, without patient data.
+        extras: Arrays that an engineer may want to look at (``vesselq models predict``); they go into no object.
     """
 
     status: Status
@@ -94,6 +149,7 @@ class Segmentation:
     answer: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    extras: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
 
 ProgressCallback = Callable[[float], None]
@@ -105,6 +161,10 @@ class Segmenter(Protocol):
 
     The class is named by the entry point group ``vesselq.segmenters``; it is made with keyword arguments from the
     ``[models.NAME]`` table of the settings and the device (``"cpu"``, ``"cuda:0"``).
+
+    Attributes:
+        info: Of the class: what is known without loading. An object may have its own, with the name, version, hash and
+            classes of the weights that it loaded.
     """
 
     info: SegmenterInfo
@@ -116,4 +176,13 @@ class Segmenter(Protocol):
             InvalidPromptError: The prompt does not fit.
             UnsupportedSourceError: The stack is of a kind that this segmenter cannot take at all.
         """
+        ...
+
+
+@runtime_checkable
+class WarmsUp(Protocol):
+    """A segmenter whose first work is slow (kernels are chosen, graphs compiled); it is warmed before the first job."""
+
+    def warm_up(self) -> None:
+        """Work on something that is thrown away."""
         ...

@@ -1,0 +1,1 @@
+"""Folders of weights that people bring: what stands in their manifest, and that nothing in them was changed."""

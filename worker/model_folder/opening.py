@@ -1,0 +1,121 @@
+"""Opens a folder of weights: only files that its manifest lists, with the hashes that it names, are ever read."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dicom_core.errors import ConfigurationError
+from worker.model_folder.manifest import ManifestFile, ModelManifest, read_manifest
+from worker.segmenters.interface import SegmentClass, SegmenterInfo
+
+_CHUNK = 4 * 1024 * 1024
+BytesCallback = Callable[[int], None]
+"""Called with the number of bytes that were read since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder whose files may be read.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What it holds. Of a folder that an engineer only looks at it may have been made up on the spot.
+        checked: Whether the hashes are checked when a file is asked for.
+    """
+
+    folder: Path
+    manifest: ModelManifest
+    checked: bool = True
+    _seen: set[str] = field(default_factory=set)
+
+    def has(self, name: str) -> bool:
+        """Whether the manifest lists a file of this name."""
+        return name in self.manifest.files
+
+    def names(self, suffix: str) -> tuple[str, ...]:
+        """The listed files with this end, in alphabetical order."""
+        return tuple(sorted(name for name in self.manifest.files if name.endswith(suffix)))
+
+    def path(self, name: str, progress: BytesCallback = lambda _bytes: None) -> Path:
+        """Where a listed file is, after its hash was found right (once).
+
+        Raises:
+            ConfigurationError: The manifest does not list it, it is missing, or its content is another.
+        """
+        listed = self.manifest.files.get(name)
+        if listed is None:
+            raise ConfigurationError(f"{self.folder}: the manifest lists no file {name}")
+        file = self.folder / name
+        if self.checked and name not in self._seen:
+            if hash_of(file, progress) != listed:
+                raise ConfigurationError(f"{file} is not the file that the manifest lists: its hash or size is another")
+            self._seen.add(name)
+        return file
+
+    def info(self, system: SegmenterInfo) -> SegmenterInfo:
+        """What is known of a system with this model in it."""
+        manifest = self.manifest
+        classes = tuple(SegmentClass(one.key, one.label) for one in manifest.classes)
+        return replace(
+            system,
+            name=manifest.name,
+            version=manifest.version,
+            summary=manifest.summary or system.summary,
+            imagings=frozenset(manifest.imagings) or system.imagings,
+            arrangements=frozenset(manifest.arrangements) or system.arrangements,
+            classes=classes or system.classes,
+            weights_sha256=manifest.digest,
+            license=manifest.license,
+        )
+
+
+def open_folder(folder: str | Path | ModelFolder, system: str, *, accept_license: str = "") -> ModelFolder:
+    """Open a folder of weights for a system.
+
+    Args:
+        folder: With a manifest; one that is open already is taken as it is.
+        system: The name that the manifest must bear.
+        accept_license: The licence that the settings accept; needed for any that is not permissive.
+
+    Raises:
+        ConfigurationError: No folder or manifest, a manifest of another system, or a licence that nobody accepted.
+    """
+    if isinstance(folder, ModelFolder):
+        return folder
+    place = Path(folder)
+    manifest = read_manifest(place)
+    if manifest.system != system:
+        raise ConfigurationError(f"{place} is a model for {manifest.system!r}, not for {system!r}")
+    if not manifest.is_permissive and accept_license != manifest.license:
+        raise ConfigurationError(
+            f"{manifest.name} is licensed under {manifest.license}, which is not permissive; read it with "
+            f"`vesselq models show {place}` and, if it fits your use, write accept_license = "
+            f'"{manifest.license}" beside its folder in the settings'
+        )
+    return ModelFolder(place, manifest)
+
+
+def hash_of(file: Path, progress: BytesCallback = lambda _bytes: None) -> ManifestFile:
+    """Hash and size of a file.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    try:
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                progress(len(chunk))
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+    return ManifestFile(sha256=digest.hexdigest(), size_bytes=size)
+
+
+def files_of(
+    folder: Path, names: Iterable[str], progress: BytesCallback = lambda _bytes: None
+) -> dict[str, ManifestFile]:
+    """The entries of a manifest for some files of a folder."""
+    return {name: hash_of(folder / name, progress) for name in names}
