@@ -5,6 +5,7 @@ import pytest
 from tube_pictures import ct_volume, dice, picture, stack_of, vessel_mask
 
 from dicom_core.errors import ConfigurationError, InvalidPromptError
+from dicom_core.prompt import Question
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.segmenters.interface import Prompt, Segmentation, Status
 from worker.segmenters.ridge import RidgeSegmenter
@@ -229,11 +230,13 @@ def test_tiny_pictures_are_taken(shape: tuple[int, int, int], arrangement: Arran
 
 
 def test_prompt_is_refused() -> None:
-    """A filter does not read: text in the prompt is an error, blanks are not."""
+    """A filter does not read: a question is an error, no question is not."""
     stack = stack_of(np.zeros((1, 16, 16), np.float32), Imaging.FUNDUS)
     with pytest.raises(InvalidPromptError, match="takes no prompt"):
-        RidgeSegmenter().segment(stack, Prompt("the left coronary artery"), lambda _share: None)
-    assert RidgeSegmenter().segment(stack, Prompt("  "), lambda _share: None).status is Status.NO_MASK
+        RidgeSegmenter().segment(
+            stack, Prompt(questions=(Question(text="the left coronary artery"),)), lambda _share: None
+        )
+    assert RidgeSegmenter().segment(stack, Prompt(), lambda _share: None).status is Status.NO_MASK
 
 
 @pytest.mark.parametrize(

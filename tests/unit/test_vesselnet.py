@@ -11,6 +11,7 @@ from tube_pictures import picture, stack_of, vessel_mask
 from untrained_vesselnet import untrained_network, weights_folder
 
 from dicom_core.errors import ConfigurationError, InvalidPromptError, UnsupportedSourceError
+from dicom_core.prompt import Question
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.segmenters import registry
 from worker.segmenters.interface import Prompt, Segmentation, Status
@@ -267,7 +268,7 @@ def test_prompts_and_other_pictures_are_refused(tmp_path: Path) -> None:
     """The network reads no text and knows neither CT nor volumes."""
     segmenter = VesselnetSegmenter(weights=str(weights_folder(tmp_path)))
     with pytest.raises(InvalidPromptError):
-        segmenter.segment(angiogram(), Prompt("vessels"), lambda _share: None)
+        segmenter.segment(angiogram(), Prompt(questions=(Question(text="vessels"),)), lambda _share: None)
     slices = np.zeros((3, 8, 8), np.float32)
     for stack in (stack_of(slices, Imaging.CT), stack_of(slices, Imaging.OCT_ANGIOGRAPHY, Arrangement.VOLUME)):
         with pytest.raises(UnsupportedSourceError, match="does not know this kind"):

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_core.errors import InvalidPromptError
 from dicom_core.prompt import Box, Point, PromptKind, Question
 from worker.image_stack import Arrangement, FrameIdentity, ImageStack, Imaging
 
@@ -65,6 +66,21 @@ class SegmenterInfo:
     license: str = "Apache-2.0"
     prompts: frozenset[PromptKind] = frozenset({PromptKind.NONE})
     needs_folder: bool = False
+
+    def check_prompt(self, prompt: "Prompt") -> None:
+        """Refuse what the segmenter cannot be asked.
+
+        Raises:
+            InvalidPromptError: A way of asking that it does not take, or nothing where it must be asked.
+        """
+        refused = prompt.kinds - self.prompts
+        if not refused:
+            return
+        takes = " or ".join(sorted(self.prompts - {PromptKind.NONE}))
+        if PromptKind.NONE in refused:
+            raise InvalidPromptError(f"The segmenter {self.name} must be asked: give it {takes}")
+        hint = f"it takes {takes}" if takes else "it takes no prompt; remove the prompt from the rule"
+        raise InvalidPromptError(f"The segmenter {self.name} cannot be asked by {', '.join(sorted(refused))}: {hint}")
 
 
 @dataclass(frozen=True, slots=True)

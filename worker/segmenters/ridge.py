@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dicom_core.errors import ConfigurationError, InvalidPromptError
+from dicom_core.errors import ConfigurationError
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.postprocessing import clean
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, SegmenterInfo, Status
@@ -66,10 +66,9 @@ class RidgeSegmenter:
             progress: Called after each chunk of frames.
 
         Raises:
-            InvalidPromptError: The prompt holds text.
+            InvalidPromptError: The prompt asks for something.
         """
-        if prompt.text.strip():
-            raise InvalidPromptError("The ridge segmenter takes no prompt; remove the prompt from the rule")
+        self.info.check_prompt(prompt)
         started = time.perf_counter()
         found, seed, warnings = self._find(stack, progress)
         filtered = time.perf_counter()

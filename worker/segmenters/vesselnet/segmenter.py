@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_core.errors import ConfigurationError, InvalidPromptError, UnsupportedSourceError
+from dicom_core.errors import ConfigurationError, UnsupportedSourceError
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.postprocessing import clean
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, SegmenterInfo, Status
@@ -96,11 +96,10 @@ class VesselnetSegmenter:
             progress: Called after each chunk of frames.
 
         Raises:
-            InvalidPromptError: The prompt holds text.
+            InvalidPromptError: The prompt asks for something.
             UnsupportedSourceError: The stack is of another kind, or a volume.
         """
-        if prompt.text.strip():
-            raise InvalidPromptError("The vesselnet segmenter takes no prompt; remove the prompt from the rule")
+        self.info.check_prompt(prompt)
         if stack.imaging not in self._card.fits or stack.arrangement not in self.info.arrangements:
             raise UnsupportedSourceError(
                 f"The vesselnet segmenter does not know this kind of picture ({stack.imaging}, {stack.arrangement}); "
