@@ -232,6 +232,7 @@ def test_tiny_pictures_are_taken(shape: tuple[int, int, int], arrangement: Arran
 def test_prompt_is_refused() -> None:
     """A filter does not read: a question is an error, no question is not."""
     stack = stack_of(np.zeros((1, 16, 16), np.float32), Imaging.FUNDUS)
+    asked = Prompt(questions=(Question(text="the left coronary artery"),))
     with pytest.raises(InvalidPromptError, match="takes no prompt"):
         RidgeSegmenter().segment(
             stack, Prompt(questions=(Question(text="the left coronary artery"),)), lambda _share: None
