@@ -234,9 +234,7 @@ def test_prompt_is_refused() -> None:
     stack = stack_of(np.zeros((1, 16, 16), np.float32), Imaging.FUNDUS)
     asked = Prompt(questions=(Question(text="the left coronary artery"),))
     with pytest.raises(InvalidPromptError, match="takes no prompt"):
-        RidgeSegmenter().segment(
-            stack, Prompt(questions=(Question(text="the left coronary artery"),)), lambda _share: None
-        )
+        RidgeSegmenter().segment(stack, asked, lambda _share: None)
     assert RidgeSegmenter().segment(stack, Prompt(), lambda _share: None).status is Status.NO_MASK
 
 
