@@ -41,13 +41,16 @@ class ModelFolder:
         """Where a listed file is, after its hash was found right (once).
 
         Raises:
-            ConfigurationError: The manifest does not list it, it is missing, or its content is another.
+            ConfigurationError: The manifest does not list it, it is missing, its content is another, or it lies
+                outside and is only linked to.
         """
         listed = self.manifest.files.get(name)
         if listed is None:
             raise ConfigurationError(f"{self.folder}: the manifest lists no file {name}")
         file = self.folder / name
         if self.checked and name not in self._seen:
+            if not file.resolve().is_relative_to(self.folder.resolve()):
+                raise ConfigurationError(f"{file} is a link to a place outside the folder; copy the file itself there")
             if hash_of(file, progress) != listed:
                 raise ConfigurationError(f"{file} is not the file that the manifest lists: its hash or size is another")
             self._seen.add(name)
