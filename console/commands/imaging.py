@@ -1,4 +1,4 @@
-"""``vesselq send``, ``vesselq segment`` and ``vesselq models``."""
+"""``vesselq send`` and ``vesselq segment``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +17,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(send)
     app.command()(segment)
-    models = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-    models.command("list")(list_models)
-    models.command("show")(show_model)
-    app.add_typer(models, name="models", help="List the segmenters that are installed; show one.")
 
 
 def send(
@@ -137,36 +133,3 @@ def _short_names(result: "LocalResult") -> list[str]:
     """The names of the files without the SeriesInstanceUID that all begin with."""
     prefix = f"{result.series_instance_uid}."
     return [path.name.removeprefix(prefix) for paths in result.objects.values() for path in paths]
-
-
-def list_models(json: options.Json = False) -> None:
-    """List the segmenters that are installed."""
-    from console.output import print_json, print_table
-    from worker.segmenters import registry
-
-    infos = registry.available()
-    if json:
-        print_json({"models": infos})
-        return
-    print_table(
-        "Segmenters",
-        ("name", "version", "for", "what it is", "licence"),
-        [
-            (info.name, info.version, sorted(item.value for item in info.imagings), info.summary, info.license)
-            for info in infos
-        ],
-    )
-
-
-def show_model(name: Annotated[str, typer.Argument(metavar="NAME")], json: options.Json = False) -> None:
-    """Show everything that is known of one segmenter."""
-    from console.output import jsonable, print_json, print_table
-    from worker.segmenters import registry
-
-    info = registry.info(name)
-    if json:
-        print_json(info)
-        return
-    facts = jsonable(info)
-    facts["classes"] = [item["label"] for item in facts["classes"]]
-    print_table(f"Segmenter {name}", ("what", "value"), facts.items())

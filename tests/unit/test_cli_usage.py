@@ -16,7 +16,8 @@ COMMANDS = (
     ["up"], ["listener"], ["dispatcher"], ["worker"], ["web"], ["demo"], ["send"], ["segment"], ["studies"],
     ["studies", "close"], ["jobs"], ["retry"], ["cancel"], ["audit"], ["audit", "verify"], ["db"], ["db", "upgrade"],
     ["config"], ["config", "init"], ["config", "check"], ["doctor"], ["models"], ["models", "list"],
-    ["models", "show"], ["seg"], ["seg", "show"], ["seg", "compare"], ["version"],
+    ["models", "show"], ["models", "convert"], ["models", "verify"], ["models", "predict"], ["models", "benchmark"],
+    ["models", "export-onnx"], ["seg"], ["seg", "show"], ["seg", "compare"], ["version"],
 )  # fmt: skip
 
 

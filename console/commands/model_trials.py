@@ -1,0 +1,177 @@
+"""``vesselq models predict``, ``benchmark`` and ``export-onnx``: looking at one model closely."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from console import options, prompt_options
+
+if TYPE_CHECKING:
+    from worker.image_stack import ImageStack
+    from worker.model_trial.choosing import Chosen
+    from worker.segmenters.interface import Prompt, Segmentation
+
+What = Annotated[
+    str, typer.Argument(metavar="NAME|FOLDER", help="A segmenter of the settings, or a folder or file of a model.")
+]
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help='"auto", "cpu" or "cuda:N".')]
+Dtype = Annotated[
+    str, typer.Option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16, where it can be chosen.")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the segmenter; repeatable.")
+]
+Accept = Annotated[
+    str, typer.Option("--accept-license", metavar="SPDX", help="The licence of the folder, if it is not permissive.")
+]
+
+
+def register(models: typer.Typer) -> None:
+    """Add the commands to ``vesselq models``."""
+    models.command()(predict)
+    models.command()(benchmark)
+    models.command("export-onnx")(export_onnx)
+
+
+def real_device(device: str) -> str:
+    """A device by its name for torch; "auto" is the first GPU if there is one."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def predict(
+    what: What,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="PNG or JPEG files; or one DICOM series, or its folder.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", metavar="NPZ", help="Write the arrays into this file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="PNG", help="Draw the mask over the frame with most of it.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", metavar="TEXT", help="What to look for; repeatable.")
+    ] = None,
+    box: Annotated[list[str] | None, typer.Option("--box", metavar="L,T,R,B", help=prompt_options.BOX_HELP)] = None,
+    point: Annotated[list[str] | None, typer.Option("--point", metavar="X,Y", help=prompt_options.POINT_HELP)] = None,
+    video: Annotated[
+        bool, typer.Option("--video", help="The pictures are the frames of a run, in this order.")
+    ] = False,
+    dtype: Dtype = "",
+    device: Device = "auto",
+    settings: Set = None,
+    accept_license: Accept = "",
+    config: options.Config = None,
+    json: options.Json = False,
+) -> None:
+    """Show a model one picture or one series and look at what it says: the engineer's microscope.
+
+    The file holds probability, mask, answer and what else the model gives, such as seg_vector.
+    """
+    from console.progress_bars import share_bar
+    from worker.model_trial import result_file
+    from worker.model_trial.pictures import stack_of
+
+    chosen = _chosen(what, dtype, settings, accept_license, config)
+    _check_folders(out, picture)
+    asked = _prompt(prompt, box, point)
+    with share_bar("loading", quiet=json):
+        segmenter = chosen.load(real_device(device))
+    stack = stack_of(images, segmenter.info.imagings, video=video)
+    segmenter.info.check_prompt(asked)
+    with share_bar("segmenting", quiet=json) as progress:
+        found = segmenter.segment(stack, asked, progress)
+    arrays = result_file.arrays_of(found)
+    if out is not None:
+        result_file.write_arrays(out, arrays)
+    frame = result_file.write_overlay(picture, stack, found) if picture is not None else None
+    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    _report(found, stack, {"segmenter": segmenter.info.name, "arrays": shapes, "drawn_frame": frame}, as_json=json)
+
+
+def _chosen(what: str, dtype: str, settings: list[str] | None, accept_license: str, config: Path | None) -> "Chosen":
+    from worker.model_trial.choosing import chosen
+
+    table = prompt_options.table_of(settings or [])
+    if dtype:
+        table["dtype"] = dtype
+    return chosen(what, options.settings_of(config, None).models, table, accept_license)
+
+
+def _prompt(texts: list[str] | None, boxes: list[str] | None, points: list[str] | None) -> "Prompt":
+    from dicom_core.prompt import Prompt as Asked
+    from worker.segmenters.interface import Prompt
+
+    questions = tuple(question for text in texts or [] for question in Asked.of_text(text).questions)
+    return Prompt(
+        questions=questions,
+        boxes=tuple(prompt_options.box_of(value) for value in boxes or []),
+        points=tuple(prompt_options.point_of(value) for value in points or []),
+    )
+
+
+def _check_folders(*files: Path | None) -> None:
+    """A typing error in a path must not cost the minutes of a large model."""
+    from dicom_core.errors import NotFoundError
+
+    for file in files:
+        if file is not None and not file.absolute().parent.is_dir():
+            raise NotFoundError(f"{file.absolute().parent} is no folder")
+
+
+def _report(found: "Segmentation", stack: "ImageStack", more: dict[str, Any], *, as_json: bool) -> None:
+    from console.output import print_json, print_table
+
+    facts = {
+        **more,
+        "status": found.status,
+        "answer": found.answer,
+        "share_in_mask": {
+            one.label: round(float(mask.mean()), 6) for one, mask in zip(found.classes, found.mask, strict=True)
+        },
+        "highest_probability": round(float(found.probability.max(initial=0)), 4),
+        "scores": [round(score, 4) for score in found.scores],
+        "imaging": stack.imaging,
+        "parameters": dict(found.parameters),
+        "seconds": {stage: round(value, 3) for stage, value in found.seconds.items()},
+        "warnings": [*stack.warnings, *found.warnings],
+    }
+    if as_json:
+        print_json(facts)
+        return
+    print_table("Result", ("what", "value"), [(key.replace("_", " "), _words(value)) for key, value in facts.items()])
+
+
+def _words(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return value
+
+
+def benchmark(
+    what: What,
+    batches: Annotated[str, typer.Option("--batch", metavar="N,...", help="Frames at a time.")] = "1",
+    rows: Annotated[int, typer.Option(min=16, max=8192, help="Of each frame.")] = 512,
+    columns: Annotated[int, typer.Option(min=16, max=8192, help="Of each frame.")] = 512,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Measurements for each line.")] = 3,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="The true shape of a system without its weights.")
+    ] = False,
+    size: Annotated[str, typer.Option(metavar="WORD", help="Which shape, with --random-weights: 8b, vit-b.")] = "",
+    dtype: Dtype = "",
+    device: Device = "auto",
+    settings: Set = None,
+    accept_license: Accept = "",
+    config: options.Config = None,
+    json: options.Json = False,
+) -> None:
+    """Measure how long a segmenter takes for a frame, on generated pictures."""
+    raise NotImplementedError
+
+
+def export_onnx(what: What, out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")]) -> None:
+    """Export a network to ONNX, and compare what both say of a generated picture."""
+    raise NotImplementedError
