@@ -82,7 +82,7 @@ def _segmenters(device: str, frames: int, rounds: int) -> dict[str, float]:
     identities = tuple(FrameIdentity("2.25.1", number + 1) for number in range(frames))
     stack = ImageStack(pixels, Arrangement.RUN, Imaging.XRAY_ANGIOGRAPHY, identities)
     settings: dict[str, dict[str, object]] = {"vesselnet": {"gate": False}, "ridge": {}}
-    loaded = {name: registry.load(name, chosen, device) for name, chosen in settings.items()}
+    loaded = {name: registry.load(name, settings, device) for name in settings}
     seconds: dict[str, list[float]] = {name: [] for name in loaded}
     for number in range(rounds + 1):
         for name in list(loaded)[:: 1 if number % 2 else -1]:

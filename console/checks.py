@@ -8,14 +8,17 @@ from enum import StrEnum
 from typing import Any
 
 import redis
+from pydantic import ValidationError
 
 from console.redis_server import find_redis_server, redis_is_explicit, socket_path
 from db import migrate
 from db.session import Record
 from dicom_core.errors import ConfigurationError, VesselqError
+from dicom_core.routing import Rule
 from dicom_core.settings import PeerSettings, Place, Settings
 from dicom_core.spool import Spool
 from dicom_listener.storage_scu import Receiver, verify
+from worker.result_header.catalogue import vessel_type
 
 _TORCH_SECONDS = 120
 _PEER_SECONDS = 5
@@ -155,18 +158,21 @@ def _device(settings: Settings) -> Iterator[Finding]:
 def _segmenters(settings: Settings) -> Iterator[Finding]:
     from worker.segmenters import registry
 
-    for name in sorted({rule.segmenter for rule in settings.rules if rule.segmenter} | set(settings.models)):
+    for word in sorted({rule.segments_by for rule in settings.rules if rule.segmenter} | set(settings.models)):
         try:
-            info = registry.info(name)
-            registry.check_settings(name, settings.models.get(name, {}))
+            registry.check_settings(word, settings.models)
+            info = registry.info(word, settings.models)
+            for rule in settings.rules:
+                if rule.segments_by == word:
+                    info.check_prompt(rule.prompt)
         except VesselqError as error:
-            yield Finding(f"model {name}", Health.FAILS, str(error), "correct the rule or the [models] table with it")
+            yield Finding(f"model {word}", Health.FAILS, str(error), "correct the rule or the [models] table with it")
             continue
-        yield Finding(f"model {name}", Health.OK, f"version {info.version}: {info.summary}")
+        yield Finding(f"model {word}", Health.OK, f"version {info.version}: {info.summary}")
 
 
 def segmenter_misfits(values: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
-    """Segmenters that are not installed, in rules and ``[models]``, and keywords that they do not have.
+    """Segmenters that are not installed, in rules and ``[models]``, keywords and prompts that they do not take.
 
     Args:
         values: The settings as they were read; they may be wrong otherwise.
@@ -174,35 +180,66 @@ def segmenter_misfits(values: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     Yields:
         The place in the settings and a sentence.
     """
-    from worker.segmenters import registry
-
-    rules, models = values.get("rules"), values.get("models")
+    given = values.get("models")
+    tables = given if isinstance(given, Mapping) else {}
+    models = {name: table for name, table in tables.items() if isinstance(table, Mapping)}
+    rules = values.get("rules")
     for index, rule in enumerate(rules if isinstance(rules, list | tuple) else ()):
-        name = rule.get("segmenter") if isinstance(rule, Mapping) else None
-        if isinstance(name, str) and name:
-            try:
-                registry.info(name)
-            except VesselqError as error:
-                yield ("rules", index, "segmenter"), str(error)
-    for name, table in models.items() if isinstance(models, Mapping) else ():
-        if isinstance(table, Mapping):
-            yield from _model_misfits(name, table)
+        if isinstance(rule, Mapping):
+            yield from ((("rules", index, key), said) for key, said in _rule_misfits(rule, models))
+    for name in models:
+        yield from _model_misfits(name, models)
 
 
-def _model_misfits(name: str, table: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+def _rule_misfits(rule: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The key of the rule and a sentence; of a chain and of prompts only what can be told of a rule that is right."""
     from worker.segmenters import registry
 
-    left = dict(table)
+    chain = rule.get("chain") or ()
+    named = [("segmenter", rule.get("segmenter")), *(("chain", name) for name in chain if not isinstance(chain, str))]
+    wrong = False
+    for key, name in named:
+        try:
+            if isinstance(name, str) and name:
+                registry.info(name, models)
+                if name not in models:  # what stands there is looked at where it stands
+                    registry.check_settings(name, models)
+        except VesselqError as error:
+            wrong = True
+            yield key, str(error)
+    try:
+        checked = Rule.model_validate(rule)
+    except ValidationError:
+        return
+    if wrong or not checked.segmenter:
+        return
+    try:
+        info = registry.info(checked.segments_by, models)
+    except VesselqError as error:
+        yield "chain", str(error)
+        return
+    try:
+        info.check_prompt(checked.prompt)
+        for question in checked.prompt.questions:
+            vessel_type(question.segment)
+    except VesselqError as error:
+        yield "prompt", str(error)
+
+
+def _model_misfits(name: str, models: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Place, str]]:
+    from worker.segmenters import registry
+
+    left = {key: dict(table) for key, table in models.items()}
     while True:
         try:
             registry.check_settings(name, left)
         except VesselqError as error:
-            wrong = next((key for key in left if repr(key) in str(error)), None)
+            wrong = next((key for key in left[name] if repr(key) in str(error)), None)
             yield ("models", name) if wrong is None else ("models", name, wrong), str(error)
             if wrong is None:
                 return
             # the registry stops at the first one; the next look finds the next
-            del left[wrong]
+            del left[name][wrong]
             continue
         return
 

@@ -87,8 +87,8 @@ class JobRequest:
         state: QUEUED, or SKIPPED when no rule wants the series.
         reason: For SKIPPED, in words.
         rule: Name of the rule that matched, "" for none.
-        segmenter: Name of the segmenter.
-        prompt: Text for it.
+        segmenter: Name of the segmenter, or of several joined by ``+`` (``dicom_core.chain``).
+        prompt: What it is asked, as ``dicom_core.prompt.Prompt.stored`` writes it.
         destinations: Names of destinations in the order of the rule; ``"sender"`` stands for the calling AE.
         wanted: The kinds of object that each of them gets; one that is not named gets the SEG object.
         priority: Larger runs earlier; 100 is STAT, 0 routine.

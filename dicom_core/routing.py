@@ -16,7 +16,10 @@ from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from dicom_core.chain import LONGEST_WORD, SIGN, word_of
+from dicom_core.errors import InvalidPromptError
 from dicom_core.identifiers import MANUFACTURER
+from dicom_core.prompt import Prompt
 
 LONGEST_COMPARED_TEXT = 1024
 """Text values are cut here before a pattern looks at them, so that a hostile value cannot make it slow."""
@@ -153,16 +156,54 @@ class Rule(BaseModel):
     name: RuleName = Field(description="Lower-case word that names the rule in the record.")
     when: Condition = Field(description="Which series it is for.")
     segmenter: str = Field("", description="Name of the segmenter (`vesselq models list`).")
+    chain: tuple[str, ...] = Field(
+        (), description="Segmenters that refine what it finds, one after the other; only what they agree on is kept."
+    )
     skip: str = Field("", description="Instead of a segmenter: the reason, in words, why these series are left out.")
-    prompt: str = Field("", description="Text for segmenters that take one.")
+    prompt: Prompt = Field(
+        Prompt(),
+        description="For segmenters that can be asked: a text, or a table (`questions`, `boxes` and so on).",
+    )
     destinations: tuple[str, ...] = Field(("sender",), description='Names of destinations; "sender" is the calling AE.')
     priority: int = Field(0, ge=0, le=100, description="Larger runs earlier: 100 for STAT, 0 for routine.")
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _text_or_table(cls, value: Any) -> Any:
+        try:
+            return Prompt.of_text(value) if isinstance(value, str) else value
+        except InvalidPromptError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_by_hand(cls, value: Prompt) -> Prompt:
+        if value.by_hand:
+            raise ValueError("a rule is no person: remove by_hand")
+        return value
+
+    @field_validator("segmenter", "chain")
+    @classmethod
+    def _single_names(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for name in (value,) if isinstance(value, str) else value:
+            if SIGN in name:
+                raise ValueError(f"{name!r} names several segmenters; a rule names the others in 'chain'")
+        return value
 
     @model_validator(mode="after")
     def _segment_or_skip(self) -> Self:
         if bool(self.segmenter) == bool(self.skip):
             raise ValueError("a rule names either a segmenter or, with 'skip', the reason to leave the series out")
+        if self.skip and self.chain:
+            raise ValueError("a rule that leaves series out has no 'chain'")
+        if len(self.segments_by) > LONGEST_WORD:
+            raise ValueError(f"the names of the segmenters have more than {LONGEST_WORD} characters together")
         return self
+
+    @property
+    def segments_by(self) -> str:
+        """The word for its segmenter and those of the chain (``dicom_core.chain``), "" when it skips."""
+        return word_of((self.segmenter, *self.chain)) if self.segmenter else ""
 
 
 def made_by_vesselq(dataset: Dataset) -> bool:

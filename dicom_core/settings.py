@@ -80,6 +80,18 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def _all_addresses(value: tuple[str, ...]) -> tuple[str, ...]:
+    bad = [address for address in value if not _is_address(address)]
+    if bad:
+        raise ValueError(
+            f"{', '.join(map(repr, bad))}: neither an IP address, a network such as 10.1.0.0/16, nor a host name"
+        )
+    return value
+
+
+Addresses = Annotated[tuple[str, ...], AfterValidator(_all_addresses)]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -125,20 +137,10 @@ class PeerSettings(_Table):
 
     name: Name = Field(description="Word for the record.")
     ae_title: AETitle = Field(description="Its calling AE title.")
-    addresses: tuple[str, ...] = Field((), description="IP addresses or networks it may call from; empty: any.")
+    addresses: Addresses = Field((), description="IP addresses or networks it may call from; empty: any.")
     host: str = Field("", description='Where results go when a rule says "sender"; empty: the address it called from.')
     port: Port = Field(104, description="Port of its Storage SCP, for results and C-ECHO.")
     results: Results = Field(DEFAULT_RESULTS, description='What it gets when a rule says "sender".')
-
-    @field_validator("addresses")
-    @classmethod
-    def _address_syntax(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        bad = [address for address in value if not _is_address(address)]
-        if bad:
-            raise ValueError(
-                f"{', '.join(map(repr, bad))}: neither an IP address, a network such as 10.1.0.0/16, nor a host name"
-            )
-        return value
 
 
 class _Destination(_Table):
@@ -193,6 +195,12 @@ class WorkerSettings(_Table):
     decoded_limit_bytes: int = Field(4 * GIB, ge=MIB, description="Largest decoded series.")
     recycle_after_jobs: int = Field(100, ge=1, description="The child is replaced after this many jobs.")
     recycle_above_bytes: int = Field(8 * GIB, ge=GIB, description="The child is replaced when its memory passes this.")
+    model_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="What loaded models may take together: those used longest ago give way. "
+        "0: on a GPU all there is, on the CPU a quarter of memory_limit_bytes.",
+    )
     threads: int = Field(0, ge=0, description="CPU threads of the child; 0: all cores.")
     delivery_threads: int = Field(8, ge=1, description="Deliveries at the same time in one worker process.")
 
@@ -226,6 +234,11 @@ class WebSettings(_Table):
     port: PortOrAny = Field(8042, description="TCP port; 0 takes a free one.")
     allowed_hosts: tuple[str, ...] = Field(
         ("localhost", "127.0.0.1", "[::1]"), description="Host names under which browsers reach it."
+    )
+    runs_from: Addresses = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks that may have a series segmented again with a prompt. There is no sign-in: "
+        "behind a proxy, which lets everybody call from its own address, it must do that.",
     )
 
 
@@ -308,7 +321,9 @@ class Settings(BaseSettings):
     peers: tuple[PeerSettings, ...] = Field((), description="Who may send; nobody until one is configured.")
     destinations: tuple[DestinationSettings, ...] = Field((), description="Where results can go.")
     rules: tuple[Rule, ...] = Field(DEFAULT_RULES, description="First match wins.")
-    models: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Arguments of segmenters by name.")
+    models: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Segmenters by name: system, folder and so on."
+    )
 
     @classmethod
     def settings_customise_sources(

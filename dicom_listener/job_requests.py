@@ -8,8 +8,10 @@ from itertools import islice
 import pydicom
 from pydicom.dataset import Dataset
 
+from dicom_core.chain import tables_of
 from dicom_core.errors import SpoolError
 from dicom_core.job import JobRequest, JobState
+from dicom_core.prompt import Prompt
 from dicom_core.result import DEFAULT_RESULTS, ResultKind
 from dicom_core.routing import Rule, first_match, made_by_vesselq
 from dicom_core.settings import SENDER, PeerSettings, Settings
@@ -43,12 +45,14 @@ class JobRequests:
             state=JobState.QUEUED if wanted else JobState.SKIPPED,
             reason=reason,
             rule=rule.name if rule else "",
-            segmenter=rule.segmenter if rule and wanted else "",
-            prompt=rule.prompt if rule and wanted else "",
+            segmenter=rule.segments_by if rule and wanted else "",
+            prompt=rule.prompt.stored() if rule and wanted else "",
             destinations=rule.destinations if rule and wanted else (),
             priority=rule.priority if rule and wanted else 0,
             input_hash=input_hash(series.instances),
-            configuration_hash=self._configuration_hash(rule if wanted else None),
+            configuration_hash=self._configuration_hash(rule.segments_by, rule.prompt)
+            if rule and wanted
+            else self._configuration_hash("", Prompt()),
             wanted={name: self._results_for(name, series) for name in rule.destinations} if rule and wanted else {},
         )
 
@@ -96,15 +100,17 @@ class JobRequests:
         file = self._spool.path(path)
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(self._keywords))
 
-    def _configuration_hash(self, rule: Rule | None) -> str:
+    def _configuration_hash(self, segmenter: str, prompt: Prompt) -> str:
         """Over everything in the settings that decides the result, not over where it goes or how urgent it is.
 
         Nor over the kinds of object that destinations get: each object is what it is whatever else is made.
         """
+        tables = tables_of(segmenter, self._settings.models)
         decides = {
-            "segmenter": rule.segmenter if rule else "",
-            "prompt": rule.prompt if rule else "",
-            "model": self._settings.models.get(rule.segmenter, {}) if rule else {},
+            "segmenter": segmenter,
+            "prompt": prompt.stored(),
+            # the table of one model as it was hashed before there were chains: an upgrade makes no study new
+            "model": tables.get(segmenter, {}) if set(tables) <= {segmenter} else tables,
             "segmentation": self._settings.segmentation.model_dump(exclude={"series_number"}),
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()

@@ -12,40 +12,25 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from dicom_core.errors import RunnerBusyError, SegmentationError, SpoolError, VesselqError
 from dicom_core.logs import configure_logs, get_logger
-from worker.segmenters.interface import Segmenter
-from worker.series_messages import SeriesRequest
+from worker.loaded_models import LoadedModels, is_out_of_memory
+from worker.series_messages import SeriesRequest, SeriesResult
 from worker.series_work import work_on_series
 
 _CPU_SECONDS_MARGIN = 60
 """On top of deadline x threads: the parent's deadline comes first, this stops a child whose parent is stopped."""
+_CPU_MODELS_SHARE = 4
+"""On the CPU models take no more than this part of the memory limit, unless the settings say how much."""
 log = get_logger("child")
 
 
-class _Segmenters:
-    """Segmenters that are loaded already, by name and settings."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, Segmenter] = {}
-
-    def get(self, name: str, settings: Mapping[str, Any], device: str) -> Segmenter:
-        from worker.segmenters import registry
-
-        key = json.dumps([name, settings, device], sort_keys=True, default=str)
-        if key not in self._loaded:
-            self._loaded.clear()  # one model at a time: memory is the scarce thing
-            self._loaded[key] = registry.load(name, settings, device)
-        return self._loaded[key]
-
-
 def main(arguments: list[str]) -> None:
-    """Entry point: ``python -m worker.child MEMORY_LIMIT_BYTES CPU_SECONDS THREADS``."""
-    memory_limit, cpu_seconds, threads = (int(argument) for argument in arguments)
+    """Entry point: ``python -m worker.child MEMORY_LIMIT_BYTES MODEL_BYTES CPU_SECONDS THREADS``."""
+    memory_limit, model_bytes, cpu_seconds, threads = (int(argument) for argument in arguments)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
@@ -55,14 +40,14 @@ def main(arguments: list[str]) -> None:
     requests: list[str] = []
     arrived = threading.Condition()
     threading.Thread(target=_listen, args=(requests, arrived), daemon=True).start()
-    segmenters = _Segmenters()
+    models = LoadedModels(model_bytes or (0 if _has_nvidia_gpu() else memory_limit // _CPU_MODELS_SHARE))
     _limit_memory(memory_limit)
     while True:
         with arrived:
             arrived.wait_for(lambda: requests)
             line = requests.pop(0)
         _limit_cpu(cpu_seconds)
-        _say(out, _answer(line, segmenters, out))
+        _say(out, _answer(line, models, out))
 
 
 def _listen(requests: list[str], arrived: threading.Condition) -> None:
@@ -100,13 +85,10 @@ def _device(wanted: str) -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
-def _answer(line: str, segmenters: _Segmenters, out: TextIO) -> dict[str, Any]:
+def _answer(line: str, models: LoadedModels, out: TextIO) -> dict[str, Any]:
     try:
         request = SeriesRequest.model_validate_json(Path(json.loads(line)).read_bytes())
-        segmenter = segmenters.get(request.segmenter, request.segmenter_settings, _device(request.device))
-        result = work_on_series(
-            request, segmenter, lambda stage, share: _say(out, {"stage": stage, "share": round(share, 3)})
-        )
+        result = _work(request, models, out)
     except VesselqError as error:
         return _error(error)
     except OSError as error:
@@ -114,10 +96,25 @@ def _answer(line: str, segmenters: _Segmenters, out: TextIO) -> dict[str, Any]:
     except MemoryError:
         return _error(RunnerBusyError("memory is exhausted; the series may be too large for this worker"))
     except Exception as error:  # noqa: BLE001  the edge of the process: the parent must learn of every failure
-        if type(error).__name__ == "OutOfMemoryError":  # torch.OutOfMemoryError, of whatever device
+        if is_out_of_memory(error):
             return _error(RunnerBusyError("the device's memory is exhausted"))
         return _error(SegmentationError(f"unexpected {type(error).__name__} {_place(error)}"))
     return {"result": result.model_dump(mode="json")}
+
+
+def _work(request: SeriesRequest, models: LoadedModels, out: TextIO) -> SeriesResult:
+    def progress(stage: str, share: float) -> None:
+        _say(out, {"stage": stage, "share": round(share, 3)})
+
+    progress("load", 0.0)
+    segmenter = models.get(request.segmenter, request.segmenter_settings, _device(request.device))
+    progress("load", 1.0)
+    given_up = models.given_up
+    result = models.with_room(lambda: work_on_series(request, segmenter, progress))
+    if models.given_up == given_up:
+        return result
+    told = "memory ran out: other models were given up and the work was done again"
+    return result.model_copy(update={"summary": {**result.summary, "memory": told}})
 
 
 def _place(error: Exception) -> str:

@@ -12,7 +12,9 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from dicom_core.chain import tables_of
 from dicom_core.errors import NotFoundError, SpoolError, VesselqError
+from dicom_core.prompt import Prompt
 from dicom_core.result import DEFAULT_RESULTS, ResultKind
 from dicom_core.routing import first_match, made_by_vesselq
 from dicom_core.settings import Settings
@@ -24,6 +26,7 @@ from worker.services import SOFTWARE_VERSION
 
 _LOCAL_SCOPE = "local"
 """Takes the place of the site key in derived UIDs; the moment is part of them too, since it stands in the object."""
+_ASK_THE_RULE = Prompt()
 _WORDS = {Status.NO_MASK: "no vessel found", Status.OUT_OF_DOMAIN: "not a kind of image that the model knows"}
 
 
@@ -64,7 +67,7 @@ def segment_folder(
     out: Path,
     *,
     segmenter: str = "",
-    prompt: str = "",
+    prompt: Prompt = _ASK_THE_RULE,
     results: Sequence[ResultKind] = DEFAULT_RESULTS,
     progress: Callable[[str, float], None],
 ) -> list[LocalResult]:
@@ -75,8 +78,8 @@ def segment_folder(
         folder: DICOM files, at any depth; other files are passed over. One file is fine too.
         out: Folder for ``<SeriesInstanceUID of the source>.seg.dcm``, ``.overlay.dcm`` and so on, and ``.png``; made if
             missing.
-        segmenter: Used for all series; "" asks the rules.
-        prompt: Instead of the rule's.
+        segmenter: Used for all series, a name or a chain of names joined by ``+``; "" asks the rules.
+        prompt: Instead of the rule's, unless it is empty.
         results: The kinds of object to make; the SEG object is always made.
         progress: Called with a stage's name and its finished share.
 
@@ -137,7 +140,7 @@ def _segment(
     series: _Series,
     out: Path,
     segmenter: str,
-    prompt: str,
+    prompt: Prompt,
     results: Sequence[ResultKind],
     progress: Callable[[str, float], None],
 ) -> LocalResult:
@@ -145,7 +148,7 @@ def _segment(
     if made_by_vesselq(series.header):
         return LocalResult(uid, modality, "", "skipped", "made by vesselq itself")
     rule = None if segmenter else first_match(settings.rules, series.header)
-    name = segmenter or (rule.segmenter if rule else "")
+    name = segmenter or (rule.segments_by if rule else "")
     if not name:
         reason = (
             rule.skip if rule else f"no rule wants it (Modality {modality or 'unknown'}); name one with --segmenter"
@@ -156,8 +159,8 @@ def _segment(
         request = SeriesRequest(
             paths=tuple(path.resolve() for path in series.paths),
             segmenter=name,
-            segmenter_settings=settings.models.get(name, {}),
-            prompt=prompt or (rule.prompt if rule else ""),
+            segmenter_settings=tables_of(name, settings.models),
+            prompt=(rule.prompt if rule and prompt == _ASK_THE_RULE else prompt).stored(),
             device=settings.worker.device,
             threads=settings.worker.threads,
             decoded_limit_bytes=settings.worker.decoded_limit_bytes,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from db import jobs, studies
+from dicom_core.chain import tables_of
 from dicom_core.errors import (
     LeaseLostError,
     SourceError,
@@ -93,7 +94,7 @@ def _segment(services: Services, job: Job, lease: Lease, folder: Path) -> Series
         SeriesRequest(
             paths=tuple(settings.spool_folder / instance.path for instance in instances),
             segmenter=job.segmenter,
-            segmenter_settings=settings.models.get(job.segmenter, {}),
+            segmenter_settings=tables_of(job.segmenter, settings.models),
             prompt=job.prompt,
             device=settings.worker.device,
             threads=settings.worker.threads,

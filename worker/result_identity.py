@@ -1,6 +1,8 @@
 """The UIDs and names of every object in a result set: derived, so that another try of the job gives the same."""
 
+from dicom_core.chain import names_in
 from dicom_core.identifiers import derived_uid
+from dicom_core.prompt import Prompt
 from dicom_core.result import ResultKind
 from worker.result_header.identity import ResultIdentity
 from worker.segmenters.interface import SegmenterInfo
@@ -8,6 +10,8 @@ from worker.series_messages import SeriesRequest
 
 _KINDS_APART, _PARTS_APART = 100, 1000
 """In SeriesNumber: what belongs together stands together in the list of a viewer."""
+_NOT_IN_OBJECTS = frozenset({"system", "folder", "weights", "accept_license"})
+"""Settings that say where weights lie on this machine; the hash in the object says which they are."""
 
 
 def identity_of(
@@ -26,6 +30,7 @@ def identity_of(
         kind: Each kind is a series of its own.
         part: Each part too.
     """
+    prompt = Prompt.from_stored(request.prompt)
     scope = (*request.uid_scope, info.name, info.version, info.weights_sha256, request.prompt)
     of_part = () if part == 1 else ("part", part)
     of_kind = (*of_part, *(() if kind is ResultKind.SEG else ("kind", kind.value)))
@@ -39,8 +44,20 @@ def identity_of(
         model_name=info.name,
         model_version=info.version,
         weights_sha256=info.weights_sha256,
-        parameters={name: str(value) for name, value in sorted(request.segmenter_settings.items())},
-        prompt=request.prompt,
+        parameters=_parameters(request),
+        prompt=prompt.in_words(),
         software_version=request.software_version,
         uid_seed=derived_uid(*scope, "seed", *of_part),
+        semiautomatic=prompt.by_hand,
     )
+
+
+def _parameters(request: SeriesRequest) -> dict[str, str]:
+    """The settings of the model as they stand in the object; in a chain with the name of whose they are."""
+    alone = len(names_in(request.segmenter)) == 1
+    return {
+        key if alone else f"{name}.{key}": str(value)
+        for name, table in sorted(request.segmenter_settings.items())
+        for key, value in sorted(table.items())
+        if key not in _NOT_IN_OBJECTS
+    }

@@ -72,7 +72,12 @@ class Runner:
 
     def _start(self) -> subprocess.Popen[bytes]:
         threads = self._settings.threads or os.cpu_count() or 1
-        limits = (self._settings.memory_limit_bytes, int(self._settings.deadline_seconds * threads), threads)
+        limits = (
+            self._settings.memory_limit_bytes,
+            self._settings.model_memory_bytes,
+            int(self._settings.deadline_seconds * threads),
+            threads,
+        )
         # our own variables hold secrets (database, destinations), which the process that decodes a stranger's pixels
         # has no use for: everything that it needs is in the request
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}

@@ -30,6 +30,9 @@ class SeriesRequest(_Message):
 
     Attributes:
         paths: Files of the series.
+        segmenter: As a rule names it: one name, or several joined by ``+``.
+        segmenter_settings: The ``[models]`` tables of all of them by name.
+        prompt: As ``dicom_core.prompt.Prompt.stored`` writes it.
         uid_scope: What makes the result's UIDs ours: site key, study, series, generation, configuration.
         created_at: Written into the objects; the same for every try of a job.
         series_number: Of the SEG object of the first part; other objects get numbers after it.
@@ -40,7 +43,7 @@ class SeriesRequest(_Message):
 
     paths: tuple[Path, ...]
     segmenter: str
-    segmenter_settings: dict[str, Any] = Field(default_factory=dict)
+    segmenter_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     prompt: str = ""
     device: str = "auto"
     threads: int = 0

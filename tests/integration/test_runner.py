@@ -1,6 +1,5 @@
 """The child process: what it costs when it dies, hangs, grows or is not wanted any more."""
 
-import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from pathlib import Path
 import dicom_sources
 import psutil
 import pytest
+import worker_bench
 
 from dicom_core.errors import (
     DamagedSourceError,
@@ -27,15 +27,13 @@ from worker.segmenters.interface import Status
 from worker.series_messages import SeriesRequest, SeriesResult, object_file
 
 SEGMENTATION_FILE = object_file(ResultKind.SEG)
-SUPPORT = Path(__file__).parents[1] / "support"
 
 
-@pytest.fixture
-def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
-    runner = Runner(WorkerSettings(deadline_seconds=60, threads=1))
-    yield runner
-    runner.stop()
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """One for all tests: after a test that ended its child it starts another by itself."""
+    with worker_bench.kept_runner() as kept:
+        yield kept
 
 
 @pytest.fixture
@@ -48,7 +46,7 @@ def request_for(paths: list[Path], out: Path, **model: object) -> SeriesRequest:
     return SeriesRequest(
         paths=tuple(paths),
         segmenter="faulty",
-        segmenter_settings=model,
+        segmenter_settings={"faulty": model},
         device="cpu",
         decoded_limit_bytes=GIB,
         uid_scope=("site", "study"),
@@ -76,7 +74,7 @@ def test_result_lies_in_output_folder(runner: Runner, source: list[Path], tmp_pa
     assert result.summary["frames"] == 3
     expected = ["read", "decode", "segment", "draw", "encode", "validate", "preview"]
     assert list(result.summary["seconds"]) == expected
-    assert list(dict.fromkeys(stages)) == expected
+    assert list(dict.fromkeys(stages)) == ["load", *expected]
 
 
 def test_rebuild_is_byte_identical(runner: Runner, source: list[Path], tmp_path: Path) -> None:
@@ -120,12 +118,12 @@ def test_killed_child_is_named_by_its_signal(runner: Runner, source: list[Path],
         )
 
 
-def test_hanging_child_meets_the_deadline(source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_child_meets_the_deadline(
+    runner: Runner, source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A segmenter that never returns is ended at the deadline, child and all."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
-    runner = Runner(WorkerSettings(deadline_seconds=60, threads=1))
     run(runner, request_for(source, tmp_path / "warm"))
-    runner._settings = WorkerSettings(deadline_seconds=1, threads=1)
+    monkeypatch.setattr(runner, "_settings", WorkerSettings(deadline_seconds=1, threads=1))
     pid = runner.child_pid
     begin = time.monotonic()
     with pytest.raises(DeadlineError, match="1 s"):
@@ -146,17 +144,16 @@ def test_interruption_ends_the_child(runner: Runner, source: list[Path], tmp_pat
     assert runner.child_pid is None
 
 
-def test_memory_limit_costs_one_attempt(source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_limit_costs_one_attempt(
+    runner: Runner, source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A series that wants more memory than the child may have ends in a retryable error and a fresh child."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
-    runner = Runner(WorkerSettings(deadline_seconds=60, threads=1, memory_limit_bytes=8 * GIB))
-    try:
-        with pytest.raises(RunnerBusyError, match="memory"):
-            run(runner, request_for(source, tmp_path / "a", mode="allocate"))
-        assert runner.child_pid is None
-        assert run(runner, request_for(source, tmp_path / "b")).status is Status.OK
-    finally:
-        runner.stop()
+    runner.stop()
+    monkeypatch.setattr(runner, "_settings", WorkerSettings(deadline_seconds=60, threads=1, memory_limit_bytes=8 * GIB))
+    with pytest.raises(RunnerBusyError, match="memory"):
+        run(runner, request_for(source, tmp_path / "a", mode="allocate"))
+    assert runner.child_pid is None
+    assert run(runner, request_for(source, tmp_path / "b")).status is Status.OK
 
 
 def test_reported_errors_keep_their_class(runner: Runner, source: list[Path], tmp_path: Path) -> None:
@@ -182,13 +179,11 @@ def test_unknown_segmenter_is_named(runner: Runner, source: list[Path], tmp_path
 
 
 def test_child_that_does_not_listen_meets_the_deadline(
-    source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request far longer than a pipe holds does not block the worker when the child does not read it."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
-    runner = Runner(WorkerSettings(deadline_seconds=60, threads=1))
     run(runner, request_for(source, tmp_path / "a"))
-    runner._settings = WorkerSettings(deadline_seconds=1, threads=1)
+    monkeypatch.setattr(runner, "_settings", WorkerSettings(deadline_seconds=1, threads=1))
     psutil.Process(runner.child_pid).suspend()
     with pytest.raises(DeadlineError):
         run(runner, request_for(source * 2000, tmp_path / "b"))
@@ -200,16 +195,21 @@ def test_child_is_told_no_secrets(
 ) -> None:
     """The process that decodes pixels does not have our variables: they hold passwords of database and destinations."""
     monkeypatch.setenv("VESSELQ_DATABASE_URL", "postgresql://vesselq:secret@nowhere/vesselq")
+    runner.stop()  # the next child is started with it
     run(runner, request_for(source, tmp_path / "a"))
     names = psutil.Process(runner.child_pid).environ()
     assert "PATH" in names
     assert [name for name in names if name.startswith("VESSELQ_")] == []
 
 
-def test_child_is_recycled_after_its_jobs(source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_is_recycled_after_its_jobs(
+    runner: Runner, source: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the configured number of jobs another child takes over."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
-    runner = Runner(WorkerSettings(recycle_after_jobs=1, threads=1))
+    runner.stop()
+    monkeypatch.setattr(runner, "_settings", WorkerSettings(recycle_after_jobs=2, threads=1))
+    run(runner, request_for(source, tmp_path / "first"))
+    assert runner.child_pid is not None
     run(runner, request_for(source, tmp_path / "a"))
     assert runner.child_pid is None
 

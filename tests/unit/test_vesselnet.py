@@ -238,7 +238,7 @@ def test_entry_point_names_it() -> None:
     """The registry knows the segmenter by its name and its settings by theirs."""
     assert registry.info("vesselnet") is VesselnetSegmenter.info
     with pytest.raises(ConfigurationError, match=r"allowed are: .*flips"):
-        registry.check_settings("vesselnet", {"colour": "red"})
+        registry.check_settings("vesselnet", {"vesselnet": {"colour": "red"}})
 
 
 # The segmenter

@@ -25,11 +25,11 @@ class ResultIdentity:
         model_version: Version of the segmenter.
         weights_sha256: Hexadecimal hash over the weights, ``""`` for a method without weights.
         parameters: Settings of the segmenter that decided the result, besides those that it reports itself.
-        prompt: What the user asked for, ``""`` for the default.
+        prompt: What was asked for, in words; ``""`` for nothing.
         software_version: Version of vesselq.
         uid_seed: What every other UID inside the object is derived from.
-        semiautomatic: Whether a person gave points or boxes for this very series (SegmentAlgorithmType, PS3.3
-            C.8.20.2.1); a prompt in words or by a rule leaves the algorithm automatic.
+        semiautomatic: Whether a person asked for it for this very series, by words or by showing places
+            (SegmentAlgorithmType, PS3.3 C.8.20.2.1); a prompt of a rule leaves the algorithm automatic.
     """
 
     series_instance_uid: str

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dicom_core.errors import InvalidPromptError
 from dicom_core.prompt import Box, Point, PromptKind, Question
+from dicom_core.prompt import Prompt as AskedPrompt
 from worker.image_stack import Arrangement, FrameIdentity, ImageStack, Imaging
 
 
@@ -67,8 +68,8 @@ class SegmenterInfo:
     prompts: frozenset[PromptKind] = frozenset({PromptKind.NONE})
     needs_folder: bool = False
 
-    def check_prompt(self, prompt: "Prompt") -> None:
-        """Refuse what the segmenter cannot be asked.
+    def check_prompt(self, prompt: "Prompt | AskedPrompt") -> None:
+        """Refuse what the segmenter cannot be asked, here or in a rule.
 
         Raises:
             InvalidPromptError: A way of asking that it does not take, or nothing where it must be asked.
