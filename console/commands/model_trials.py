@@ -10,6 +10,7 @@ from console import options, prompt_options
 if TYPE_CHECKING:
     from worker.image_stack import ImageStack
     from worker.model_trial.choosing import Chosen
+    from worker.model_trial.timing import Timing
     from worker.segmenters.interface import Prompt, Segmentation
 
 What = Annotated[
@@ -169,9 +170,53 @@ def benchmark(
     json: options.Json = False,
 ) -> None:
     """Measure how long a segmenter takes for a frame, on generated pictures."""
-    raise NotImplementedError
+    from console.progress_bars import share_bar
+    from worker.model_trial.timing import time_frames
+
+    numbers = _numbers(batches)
+    torch_device = real_device(device)
+    chosen = _chosen(what, dtype, settings, accept_license, config)
+    with share_bar("loading", quiet=json):
+        segmenter = chosen.load(torch_device)
+    timings = []
+    with share_bar("measuring", quiet=json) as progress:
+        for index, frames in enumerate(numbers):
+            timings.append(time_frames(segmenter, frames, rows, columns, rounds))
+            progress((index + 1) / len(numbers))
+    _print_timings(segmenter.info.name, torch_device, timings, as_json=json)
 
 
-def export_onnx(what: What, out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")]) -> None:
-    """Export a network to ONNX, and compare what both say of a generated picture."""
+def _numbers(value: str) -> list[int]:
+    words = value.split(",")
+    if not all(word.strip().isdecimal() and 1 <= int(word) <= 1024 for word in words):
+        raise typer.BadParameter(f"{value!r} is no list of numbers of frames, for example 1,4,16", param_hint="--batch")
+    return [int(word) for word in words]
+
+
+def _print_timings(name: str, device: str, timings: "list[Timing]", *, as_json: bool) -> None:
+    from console.output import print_json, print_table
+
+    if as_json:
+        print_json({"segmenter": name, "device": device, "timings": timings})
+        return
+    print_table(
+        f"{name} on {device}",
+        ("frames at a time", "size", "seconds a frame", "slowest round", "frames a second", "device GiB"),
+        [
+            (
+                one.frames, f"{one.rows} x {one.columns}", f"{one.seconds_a_frame:.4f}", f"{one.slowest:.4f}",
+                1 / one.seconds_a_frame, one.device_gib,
+            )
+            for one in timings
+        ],
+    )  # fmt: skip
+
+
+def export_onnx(
+    what: What,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
+    config: options.Config = None,
+    json: options.Json = False,
+) -> None:
+    """Export a network to ONNX as a folder that a rule can use, checked against the original."""
     raise NotImplementedError

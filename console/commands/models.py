@@ -97,6 +97,7 @@ def _in_cell(value: Any) -> Any:
 def convert(
     source: Annotated[Path, typer.Argument(metavar="FOLDER|FILE", help="As it was downloaded or exported.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
+    system: Annotated[str, typer.Option(metavar="NAME", help="Which runs it, where its looks do not tell.")] = "",
     name: Annotated[str, typer.Option(metavar="WORD", help="Names the results; else that of OUT.")] = "",
     version: Annotated[str, typer.Option(metavar="TEXT", help="Of the weights.")] = "1",
     license_name: Annotated[
@@ -131,7 +132,7 @@ def convert(
     from worker.model_folder.converting import convert as convert_model
     from worker.model_folder.recognising import recognise
 
-    raw = recognise(source)
+    raw = recognise(source, _known_system(system))
     said = Description(
         name=name or out.absolute().name, version=version, license=license_name, license_file=license_file,
         summary=summary, source=origin, revision=revision, classes=_classes(classes or []),
@@ -149,6 +150,12 @@ def convert(
     typer.echo(f"next: vesselq models verify {out}")
     if not manifest.is_permissive:
         typer.echo(f'a rule can use it once the settings say accept_license = "{manifest.license}"')
+
+
+def _known_system(name: str) -> str:
+    from worker.segmenters import registry
+
+    return registry.system_info(name).name if name else ""
 
 
 def _classes(values: list[str]) -> "tuple[ManifestClass, ...]":

@@ -50,12 +50,13 @@ class RawModel:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def recognise(place: Path) -> RawModel:
+def recognise(place: Path, system: str = "") -> RawModel:
     """Find out which system runs a model.
 
     Args:
         place: A folder as Hugging Face has it (``config.json``), a MONAI bundle, a folder with ONNX or TorchScript
             files, or one such file.
+        system: The system, where a person knows it already.
 
     Raises:
         NotFoundError: Nothing is there.
@@ -64,11 +65,16 @@ def recognise(place: Path) -> RawModel:
     if not place.exists():
         raise NotFoundError(f"{place} is neither a folder nor a file")
     if place.is_file():
-        return _of_file(place)
+        return _of_file(place, system)
     content = content_of(place)
-    system, because = _system_of(place, content)
-    if content.pickles and not any(Path(name).suffix in (".safetensors", ".onnx", ".ts") for name in content.taken):
+    weights = [name for name in content.taken if Path(name).suffix.lower() in (".safetensors", *_SUFFIXES)]
+    if content.pickles and not weights:
         raise no_pickles(place, content.pickles)
+    because = "named by you"
+    if not system:
+        system, because = _system_of(place, content)
+    if not weights:
+        raise ConfigurationError(f"{place} holds no weights: no .safetensors, .onnx or .ts file")
     return RawModel(
         place, system, because, content.taken, (*content.pickles, *content.others), _license_of(place), content.licence
     )
@@ -96,7 +102,7 @@ def looked_at(place: Path) -> ModelFolder:
     return ModelFolder(raw.folder, manifest, checked=False)
 
 
-def _of_file(file: Path) -> RawModel:
+def _of_file(file: Path, system: str) -> RawModel:
     suffix = file.suffix.lower()
     if suffix in PICKLES:
         raise no_pickles(file.parent, (file.name,))
@@ -104,7 +110,8 @@ def _of_file(file: Path) -> RawModel:
         raise ConfigurationError(
             f"{file} is no model that vesselq knows: name a folder, or a file that ends with {' or '.join(_SUFFIXES)}"
         )
-    return RawModel(file.parent, _SUFFIXES[suffix], f"the name of {file.name}", (file.name,))
+    because = "named by you" if system else f"the name of {file.name}"
+    return RawModel(file.parent, system or _SUFFIXES[suffix], because, (file.name,))
 
 
 def _system_of(folder: Path, content: FolderContent) -> tuple[str, str]:
@@ -117,8 +124,6 @@ def _system_of(folder: Path, content: FolderContent) -> tuple[str, str]:
         for name in content.taken:
             if name.endswith(suffix):
                 return system, f"the file {name}"
-    if content.pickles:
-        raise no_pickles(folder, content.pickles)
     told = f"its {CONFIG_FILE} says model_type {kind!r}" if kind else f"it has no {CONFIG_FILE} with a model_type"
     raise ConfigurationError(
         f"{folder} is no model that vesselq knows: {told}, and there is no .onnx or .ts file; "

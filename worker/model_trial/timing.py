@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.model_trial.asking import any_prompt
@@ -36,7 +35,6 @@ def time_frames(
     rows: int,
     columns: int,
     rounds: int = 3,
-    tick: Callable[[], None] = lambda: None,
 ) -> Timing:
     """Measure, after one round that is thrown away.
 
@@ -46,7 +44,6 @@ def time_frames(
         rows: Of each frame.
         columns: Of each frame.
         rounds: At least 1.
-        tick: Called after each round, the first one included.
     """
     stack = generated_stack(segmenter.info, frames, rows, columns)
     prompt = any_prompt(segmenter.info, generated_picture(rows, columns), frames)
@@ -56,7 +53,6 @@ def time_frames(
         began = time.perf_counter()
         segmenter.segment(stack, prompt, lambda _share: None)
         seconds.append((time.perf_counter() - began) / frames)
-        tick()
     measured = seconds[1:]
     return Timing(frames, rows, columns, rounds, statistics.median(measured), max(measured), _peak_gib())
 

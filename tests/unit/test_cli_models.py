@@ -1,0 +1,222 @@
+"""The commands of an engineer: from a download to a folder that a rule can use, and a close look at what it says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy_segmenter
+from click.testing import Result
+from PIL import Image
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+
+from console.cli import app
+from worker.model_folder.manifest import MANIFEST_FILE
+from worker.model_trial.generated import generated_picture
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The toy is installed; no settings file of the machine is found."""
+    toy_segmenter.install(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Weights as they were downloaded, with a pickle beside them."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    save_file({"level": np.array([120.0], np.float32)}, folder / toy_segmenter.WEIGHTS)
+    (folder / "LICENSE").write_text("Anybody may.")
+    (folder / "pytorch_model.bin").write_bytes(b"program")
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture with vessels."""
+    Image.fromarray(generated_picture(48, 64)).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    """Settings with a good model, one whose folder is missing, and one whose licence nobody accepted."""
+    file = tmp_path / "vesselq.toml"
+    file.write_text(
+        '[models.little]\nsystem = "toy"\nfolder = "model"\n'
+        '[models.lost]\nsystem = "toy"\nfolder = "nowhere"\n'
+        '[models.strict]\nsystem = "toy"\nfolder = "strict"\n'
+    )
+    return file
+
+
+def vesselq(*words: object) -> Result:
+    """Run ``vesselq models``."""
+    return CliRunner().invoke(app, ["models", *map(str, words)])
+
+
+def told(*words: object) -> Any:
+    """Run it with --json; what it printed is one document and nothing else."""
+    result = vesselq(*words, "--json")
+    assert result.exit_code in (0, 1), result.output
+    return json.loads(result.stdout)
+
+
+def converted(raw: Path, out: str, *more: object, license_name: str = "MIT") -> Any:
+    """Convert the toy."""
+    return told("convert", raw, out, "--system", "toy", "--license", license_name, *more)
+
+
+def test_convert_says_what_it_made(raw: Path, tmp_path: Path) -> None:
+    """The folder bears what was said; pickles are left out, in words; the next step is told."""
+    made = converted(
+        raw, "model", "--name", "little", "--version", "3", "--summary", "One number", "--source", "a colleague",
+        "--imaging", "fundus", "--class", "artery=Artery", "--set", "threshold=0.4", "--set", "mode=soft",
+    )  # fmt: skip
+    assert json.loads((tmp_path / "model" / MANIFEST_FILE).read_text())["name"] == made["name"] == "little"
+    assert (made["version"], made["license"], made["imagings"]) == ("3", "MIT", ["fundus"])
+    assert made["classes"] == [{"key": "artery", "label": "Artery"}]
+    assert made["settings"] == {"threshold": 0.4, "mode": "soft"}
+    assert made["left_out"] == ["pytorch_model.bin"]
+    said = vesselq("convert", raw, "other", "--system", "toy", "--license", "LicenseRef-strict").output
+    assert "other is a model for toy (named by you)" in said
+    assert "left out: pytorch_model.bin" in said
+    assert "next: vesselq models verify other" in said
+    assert 'accept_license = "LicenseRef-strict"' in said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("convert", "raw", "model"), 2, "no model that vesselq knows"),
+        (("convert", "raw", "model", "--system", "toy"), 2, "--license"),
+        (("convert", "raw", "model", "--system", "magic"), 4, "no segmenter 'magic'"),
+        (("convert", "raw", "model", "--system", "toy", "--imaging", "photo"), 2, "none of"),
+        (("convert", "raw", "model", "--system", "toy", "--class", "worm=Worm"), 2, "the keys are"),
+        (("convert", "raw", "model", "--system", "toy", "--set", "threshold"), 2, "KEY=VALUE"),
+        (("convert", "nothing", "model"), 4, "neither a folder nor a file"),
+        (("verify", "raw"), 2, "vesselq models convert"),
+        (("verify", "nothing"), 2, "neither a folder of weights nor a model"),
+        (("show", "nothing"), 4, "no segmenter"),
+        (("predict", "ridge", "picture.png", "--box", "1,2,3"), 2, "LEFT,TOP,RIGHT,BOTTOM"),
+        (("predict", "ridge", "picture.png", "--box", "9,2,3,4"), 2, "is no box"),
+        (("predict", "ridge", "picture.png", "--point", "1"), 2, "X,Y"),
+        (("predict", "ridge", "picture.png", "--out", "no/x.npz"), 4, "is no folder"),
+        (("predict", "ridge", "picture.png", "--prompt", "vessel"), 1, "takes no prompt"),
+        (("predict", "ridge", "nothing.png"), 4, "neither a folder nor a file"),
+        (("benchmark", "ridge", "--batch", "many"), 2, "numbers of frames"),
+        (("benchmark", "ridge", "--batch", "0"), 2, "numbers of frames"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("raw", "picture")
+def test_mistakes_are_told_in_sentences(words: tuple[str, ...], code: int, said: str) -> None:
+    """What cannot be done ends with its exit code and a sentence, without a trace."""
+    result = vesselq(*words)
+    assert result.exit_code == code, result.output
+    assert said in " ".join(result.output.replace("│", " ").split())
+    assert "Traceback" not in result.output
+
+
+def test_list_shows_systems_and_models(raw: Path, settings: Path) -> None:
+    """Systems, and the models of the settings, each with what is wrong with it."""
+    converted(raw, "model")
+    converted(raw, "strict", license_name="LicenseRef-strict")
+    found = told("list", "--config", settings)
+    assert {"ridge", "vesselnet", "toy"} <= {one["name"] for one in found["systems"]}
+    toy = next(one for one in found["systems"] if one["name"] == "toy")
+    assert toy["needs_folder"] is True
+    assert toy["prompts"] == ["boxes", "none", "points", "text"]
+    little, lost, strict = found["models"]
+    assert (little["name"], little["system"], little["version"], little["remark"]) == ("little", "toy", "1", "")
+    assert "nowhere is no folder" in lost["remark"]
+    assert 'accept_license = "LicenseRef-strict"' in strict["remark"]
+    table = vesselq("list", "--config", settings).stdout
+    assert "little" in table
+    assert "needs a folder" in table
+
+
+def test_show_prints_the_licence(raw: Path, settings: Path) -> None:
+    """By name or folder, for people and machines; a folder without a manifest says what would run it."""
+    converted(raw, "model")
+    by_folder, by_name = told("show", "./model"), told("show", "little", "--config", settings)
+    for facts in (by_folder, by_name):
+        assert facts["license_text"] == "Anybody may."
+        assert (facts["system"], facts["parameters"], facts["must_be_accepted"]) == ("toy", 1, False)
+    shown = vesselq("show", "./model").stdout
+    assert shown.rstrip().endswith("Anybody may.")
+    assert "must_be_accepted" in shown
+    assert vesselq("show", "ridge").exit_code == 0
+    (raw / "config.json").write_text('{"model_type": "sam"}')
+    facts = told("show", raw)
+    assert (facts["system"], facts["license"]) == ("sam", "not known")
+    assert "vesselq models convert" in facts["manifest"]
+
+
+def test_verify_ends_with_1_where_something_changed(raw: Path, settings: Path, tmp_path: Path) -> None:
+    """All findings of a good folder are ok; one changed byte is told and ends with 1; files alone load nothing."""
+    converted(raw, "model")
+    found = told("verify", "model", "--device", "cpu")
+    assert found["ok"] is True
+    assert {one["what"]: one["health"] for one in found["findings"]}["self-test"] == "ok"
+    weights = tmp_path / "model" / toy_segmenter.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    result = vesselq("verify", "little", "--config", settings, "--device", "cpu")
+    assert result.exit_code == 1
+    assert "fails" in result.stdout
+    assert toy_segmenter.WEIGHTS in result.stdout
+    found = told("verify", "model", "--files-only")
+    assert [one["what"] for one in found["findings"]] == ["files", "other files", "licence"]
+    assert found["ok"] is False
+
+
+def test_predict_writes_arrays_and_a_picture(raw: Path, picture: Path, settings: Path, tmp_path: Path) -> None:
+    """A model by folder or name, asked in words and by boxes; what it said stands in the file and on the screen."""
+    converted(raw, "model")
+    said = told(
+        "predict", "./model", picture, "--prompt", "artery", "--box", "0,0,31,47", "--dtype", "float16",
+        "--device", "cpu", "--out", "x.npz", "--picture", "x.png",
+    )  # fmt: skip
+    assert said["arrays"]["probability"] == [1, 48, 64]
+    assert said["parameters"] == {"dtype": "float16"}
+    assert said["warnings"] == ["a toy"]
+    assert said["drawn_frame"] == 0
+    grey = generated_picture(48, 64)[..., 0]
+    with np.load(tmp_path / "x.npz") as arrays:
+        assert np.array_equal(arrays["mask"][0, :, :32], grey[:, :32] < 120)
+        assert not arrays["mask"][0, :, 32:].any()
+        assert str(arrays["answer"]) == "1 questions"
+        assert arrays["seg_vector"].tolist() == [[120.0, 120.0, 120.0]]
+    with Image.open(tmp_path / "x.png") as drawn:
+        assert drawn.size == (64, 48)
+    result = vesselq("predict", "little", picture, picture, "--video", "--config", settings, "--device", "cpu")
+    assert result.exit_code == 0
+    assert "share in mask" in result.stdout
+
+
+def test_points_on_the_command_line(raw: Path, picture: Path) -> None:
+    """X,Y lies inside; X,Y,outside does not."""
+    from console.prompt_options import box_of, point_of, table_of
+
+    assert (point_of("3,4").inside, point_of("3.5,4,outside").inside) == (True, False)
+    assert point_of("3.5,4,outside").x == 3.5
+    assert box_of("1,2,3,4.5").bottom == 4.5
+    assert table_of(["a=1", "b=true", 'c="x"', "d=two words", "e=[1, 2]"]) == {
+        "a": 1, "b": True, "c": "x", "d": "two words", "e": [1, 2],
+    }  # fmt: skip
+    converted(raw, "model")
+    assert told("predict", "./model", picture, "--point", "3,4,outside", "--device", "cpu")["status"] == "ok"
+
+
+def test_benchmark_measures_each_batch(raw: Path) -> None:
+    """A line for each number of frames, for people and machines."""
+    converted(raw, "model")
+    words = ("benchmark", "./model", "--batch", "1,3", "--rows", 16, "--columns", 24, "--rounds", 1, "--device", "cpu")
+    found = told(*words)
+    assert [one["frames"] for one in found["timings"]] == [1, 3]
+    assert all(one["seconds_a_frame"] > 0 for one in found["timings"])
+    assert found["device"] == "cpu"
+    assert "16 x 24" in vesselq(*words).stdout
