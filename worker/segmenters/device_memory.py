@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from dicom_core.errors import RunnerBusyError
 
@@ -53,7 +54,7 @@ def in_batches(
     start = 0
     while start < count:
         stop = min(start + used, count)
-        if fits(lambda start=start, stop=stop: work(slice(start, stop))):  # type: ignore[misc]  # bound in the loop
+        if fits(partial(work, slice(start, stop))):
             start = stop
             progress(start / count)
         elif stop - start == 1:

@@ -93,7 +93,7 @@ class Sam2Facts(_Read):
     global_attention: tuple[int, ...]
 
 
-_KNOWN_SAM2 = {
+_KNOWN_SAM2: dict[tuple[int, tuple[int, ...]], Sam2Facts] = {
     (144, (2, 6, 36, 4)): Sam2Facts(heads=2, windows=(8, 4, 16, 8), global_attention=(23, 33, 43)),
     (112, (2, 3, 16, 3)): Sam2Facts(heads=2, windows=(8, 4, 14, 7), global_attention=(12, 16, 20)),
     (96, (1, 2, 11, 2)): Sam2Facts(heads=1, windows=(8, 4, 14, 7), global_attention=(7, 10, 13)),

@@ -34,7 +34,8 @@ class Checkpoint:
 
     def tensor(self, name: str) -> Tensor:
         """Read one tensor."""
-        return self._files[name].get_tensor(name)
+        tensor: Tensor = self._files[name].get_tensor(name)  # type: ignore[no-untyped-call]  # the library has no types
+        return tensor
 
 
 _File = safe_open

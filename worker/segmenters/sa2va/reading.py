@@ -80,7 +80,7 @@ class PictureReader:
         pictures = len(tiles)
         seen = self._network.internvl.get_image_features(pixel_values=tiles.flatten(0, 1)).pooler_output
         ids = torch.tensor(numbers, device=tiles.device)
-        embedded = self._language.embed_tokens(ids).repeat(pictures, 1, 1)
+        embedded: Tensor = self._language.embed_tokens(ids).repeat(pictures, 1, 1)
         embedded[:, ids == self._words.piece] = seen.reshape(pictures, -1, seen.shape[-1]).to(embedded.dtype)
         return embedded
 

@@ -101,7 +101,7 @@ class Tracker:
             num_object_pointer_tokens=len(pointers),
         )
         # (1, objects, places, channels) or (places, objects, channels), by the number of objects
-        rows = out.reshape(len(self._vectors), -1, self._sam2.hidden_dim)
+        rows: Tensor = out.reshape(len(self._vectors), -1, self._sam2.hidden_dim)
         return rows.transpose(1, 2).unflatten(2, features.coarse.shape[-2:])
 
     def _remembered_pictures(self, frame: int, step: int) -> tuple[list[Tensor], list[Tensor]]:

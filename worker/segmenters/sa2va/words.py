@@ -51,10 +51,11 @@ class Words:
             raise ConfigurationError(f"{file} is no tokenizer: {error}") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        numbers = {word: self._tokenizer.token_to_id(word) for word in (*_SPECIAL[:-1], _SEGMENT)}
-        missing = [word for word, number in numbers.items() if number is None]
+        found = {word: self._tokenizer.token_to_id(word) for word in (*_SPECIAL[:-1], _SEGMENT)}
+        missing = [word for word, number in found.items() if number is None]
         if missing:
             raise ConfigurationError(f"{file} is not the tokenizer of a Sa2VA: it lacks {', '.join(missing)}")
+        numbers = {word: number for word, number in found.items() if number is not None}
         self.piece, self.segment, self.stop = numbers[_PIECE], numbers[_SEGMENT], numbers[_STOP]
         answer = self._numbers(USUAL_ANSWER)
         self.usual_answer = answer[: answer.index(self.segment) + 1]
