@@ -4,10 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from dicom_core.prompt import Prompt
 from dicom_core.result import ResultObject
 from worker.result_set import MadeSet
 from worker.segmenters.interface import Segmentation, SegmenterInfo
 from worker.source_series import SourceSeries
+
+LONGEST_ANSWER = 2000
+"""Characters of what a language model said that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,9 @@ class PartSummary:
         )
 
 
-def series_summary(parts: Sequence[PartSummary], info: SegmenterInfo, seconds: Mapping[str, float]) -> dict[str, Any]:
+def series_summary(
+    parts: Sequence[PartSummary], info: SegmenterInfo, asked: Prompt, seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """Numbers added up over the parts; size and kind of the first, which all others share or nearly so."""
     first = parts[0]
     rows, columns = first.found.mask.shape[2:]
@@ -55,6 +61,8 @@ def series_summary(parts: Sequence[PartSummary], info: SegmenterInfo, seconds: M
         "model": info.name,
         "model_version": info.version,
         "weights_sha256": info.weights_sha256,
+        "prompt": asked.in_words(),
+        "semiautomatic": asked.by_hand,
         "source_kind": first.source.kind.value,
         "imaging": first.source.imaging.value,
         "frames": sum(len(part.source.frames) for part in parts),
@@ -66,11 +74,18 @@ def series_summary(parts: Sequence[PartSummary], info: SegmenterInfo, seconds: M
         "left_out": [{"sop_instance_uid": uid, "reason": reason} for uid, reason in left_out],
         "warnings": list(dict.fromkeys(warning for part in parts for warning in part.warnings)),
         "parameters": _joined_parameters([part.found.parameters for part in parts]),
-        "answer": "\n".join(dict.fromkeys(part.found.answer for part in parts if part.found.answer)),
+        "answer": _answer(parts),
         "parts": [_part(part) for part in parts] if len(parts) > 1 else [],
         "measurements": [{"part": part.source.part, **part.measurements} for part in parts if part.measurements],
         "seconds": dict(seconds),
     }
+
+
+def _answer(parts: Sequence[PartSummary]) -> str:
+    """What a language model said, as far as it can be kept: databases refuse some characters."""
+    said = "\n".join(dict.fromkeys(part.found.answer for part in parts if part.found.answer))
+    printed = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in said)
+    return printed if len(printed) <= LONGEST_ANSWER else f"{printed[: LONGEST_ANSWER - 3]}..."
 
 
 def _part(part: PartSummary) -> dict[str, Any]:

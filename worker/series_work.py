@@ -6,12 +6,16 @@ after the other, so that only the pixels of one are in memory at a time.
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from dicom_core.errors import InvalidSegmentationError
-from dicom_core.prompt import Prompt as AskedPrompt
+from dicom_core.prompt import Prompt
+from worker.image_stack import ImageStack
 from worker.pictures.previews import PreviewBuilder
 from worker.pixels.decoding import decode
+from worker.prompt_reading import SeriesPrompt
 from worker.result_set import MadeSet, ResultSet
-from worker.segmenters.interface import Prompt, Segmentation, Segmenter, Status
+from worker.segmenters.interface import ProgressCallback, Segmentation, Segmenter, Status
 from worker.series_messages import SeriesRequest, SeriesResult, StageCallback
 from worker.series_summary import PartSummary, series_summary
 from worker.source_images.reading import read_series
@@ -28,22 +32,24 @@ def work_on_series(request: SeriesRequest, segmenter: Segmenter, progress: Stage
         SourceError: The series cannot be segmented.
         SegmentationError: The segmenter failed, or its result did not pass validation.
     """
-    work = _SeriesWork(request, segmenter, Stages(progress), AskedPrompt.from_stored(request.prompt))
-    with work.stages.stage("read"):
+    asked = Prompt.from_stored(request.prompt)
+    segmenter.info.check_prompt(asked)  # before anything is read
+    stages = Stages(progress)
+    with stages.stage("read"):
         sources = read_series(request.paths)
-    work.steps = len(sources)
+        work = _SeriesWork(request, segmenter, stages, SeriesPrompt(asked, sources), steps=len(sources))
     parts = [work.part(source) for source in sources]
     objects = tuple(made for part in parts for made in part.objects)
     previews: tuple[str, ...] = ()
     if objects:
-        with work.stages.stage("preview"):
+        with stages.stage("preview"):
             previews = work.previews.write(request.output_folder)
     statuses = {part.found.status for part in parts}
     return SeriesResult(
         status=next(status for status in Status if status in statuses),
         objects=objects,
         previews=previews,
-        summary=series_summary(parts, segmenter.info, work.stages.seconds),
+        summary=series_summary(parts, segmenter.info, asked, stages.seconds),
     )
 
 
@@ -52,7 +58,7 @@ class _SeriesWork:
     """What goes from part to part.
 
     Attributes:
-        prompt: What the request asks for.
+        prompt: What is asked of each part.
         step: How many parts have been segmented.
         steps: How many there are.
         previews: Sees every part, keeps the best.
@@ -61,7 +67,7 @@ class _SeriesWork:
     request: SeriesRequest
     segmenter: Segmenter
     stages: Stages
-    prompt: AskedPrompt
+    prompt: SeriesPrompt
     step: int = 0
     steps: int = 1
     previews: PreviewBuilder = field(default_factory=PreviewBuilder)
@@ -86,7 +92,7 @@ class _SeriesWork:
         with self.stages.stage("decode", self.step, self.steps):
             stack = decode(source, maximum_bytes=self.request.decoded_limit_bytes, threads=self.request.threads or 2)
         with self.stages.stage("segment", self.step, self.steps) as share:
-            found = self.segmenter.segment(stack, Prompt(questions=self.prompt.questions), share)
+            found = self._ask(source, stack, share)
         if found.mask.ndim != 4 or found.mask.shape[1:] != stack.pixels.shape[:3]:
             raise InvalidSegmentationError("The segmenter's mask has other frames, rows or columns than the images.")
         with self.stages.stage("draw", self.step, self.steps):
@@ -95,6 +101,23 @@ class _SeriesWork:
         self.step += 1
         warnings += [*stack.warnings, *found.warnings]
         return found
+
+    def _ask(self, source: SourceSeries, stack: ImageStack, share: ProgressCallback) -> Segmentation:
+        """What the segmenter says; a part that nothing is asked of it does not see."""
+        if not self.prompt.concerns(source):
+            return _nothing_asked(stack, self.segmenter)
+        return self.segmenter.segment(stack, self.prompt.of(stack), share)
+
+
+def _nothing_asked(stack: ImageStack, segmenter: Segmenter) -> Segmentation:
+    shape = (len(segmenter.info.classes), *stack.pixels.shape[:3])
+    return Segmentation(
+        status=Status.NO_MASK,
+        mask=np.zeros(shape, np.bool_),
+        probability=np.zeros(shape, np.float16),
+        classes=segmenter.info.classes,
+        warnings=("the prompt shows nothing on these images",),
+    )
 
 
 def _of_part(source: SourceSeries, words: str) -> str:
