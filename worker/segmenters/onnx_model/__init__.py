@@ -1,0 +1,1 @@
+"""Models in the ONNX format, run by onnxruntime: semantic networks, pairs of SAM, and exported YOLOE."""

@@ -1,0 +1,1 @@
+"""Networks in the TorchScript format and MONAI bundles that hold one."""
