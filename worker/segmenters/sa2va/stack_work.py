@@ -47,18 +47,14 @@ class StackWork:
 
     def look(self) -> None:
         """Look at each frame by itself, with fewer tiles where the device has no memory for as many as are set."""
-        asked = most = len(self.model.tiles(self._picture(0), self.settings.max_tiles))
-        while True:
-            try:
-                self._in_batches(range(len(self.stack.frames)), partial(self._look_at, most))
-                break
-            except RunnerBusyError:
-                if most == 1:
-                    raise
-                most //= 2
-        self.parameters |= {"path": "frames", "tiles": str(len(self.model.tiles(self._picture(0), most)))}
-        if most < asked:
-            self.warnings.append(f"The device has no memory for {asked} tiles; the picture was cut into at most {most}")
+        most = self.settings.max_tiles
+        asked = tiles = self._tiles(most)
+        while not self._looked(most):
+            most = tiles // 2
+            tiles = self._tiles(most)
+        self.parameters |= {"path": "frames", "tiles": str(tiles)}
+        if tiles < asked:
+            self.warnings.append(f"The device has no memory for {asked} tiles of a picture; {tiles} were used")
 
     def follow(self) -> None:
         """Ask about some frames of the run, then follow what was meant through all."""
@@ -69,20 +65,31 @@ class StackWork:
         conditioning = chosen_frames(how, frames, self._picture)
         shown = [self._picture(frame) for frame in conditioning]
         answers: list[Answer] = []
+
+        def ask(_all: slice) -> None:
+            answers.extend(self.model.ask_about_run(shown, self.questions, AnswerMode(self.settings.answer)))
+
         with self._timed("language"):
-            in_batches(
-                1,
-                1,
-                lambda _all: answers.extend(
-                    self.model.ask_about_run(shown, self.questions, AnswerMode(self.settings.answer))
-                ),
-            )
+            in_batches(1, 1, ask)
         self.found.hear(spoken([[answer] for answer in answers], 0))
         numbers = " ".join(str(frame + 1) for frame in conditioning)
         self.parameters |= {"path": "run", "conditioning": how, "conditioning_frames": numbers}
         tracker = self.model.tracker(answers, conditioning, frames)
         if tracker is not None:
             self._in_batches(tracker.order, partial(self._draw, tracker.draw))
+
+    def _looked(self, most_tiles: int) -> bool:
+        """Look at all frames; whether the device had the memory, unless fewer tiles cannot be had either."""
+        try:
+            self._in_batches(range(len(self.stack.frames)), partial(self._look_at, most_tiles))
+        except RunnerBusyError:
+            if self._tiles(most_tiles) == 1:
+                raise
+            return False
+        return True
+
+    def _tiles(self, most: int) -> int:
+        return len(self.model.tiles(self._picture(0), most))
 
     def _look_at(self, most_tiles: int, part: Sequence[int]) -> None:
         pictures = [self._picture(frame) for frame in part]

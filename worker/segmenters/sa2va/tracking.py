@@ -102,7 +102,7 @@ class Tracker:
         )
         # (1, objects, places, channels) or (places, objects, channels), by the number of objects
         rows: Tensor = out.reshape(len(self._vectors), -1, self._sam2.hidden_dim)
-        return rows.transpose(1, 2).unflatten(2, features.coarse.shape[-2:])
+        return rows.transpose(1, 2).reshape(features.coarse.shape)
 
     def _remembered_pictures(self, frame: int, step: int) -> tuple[list[Tensor], list[Tensor]]:
         """Conditioning frames, then those just passed; each is told apart by how long ago it was."""
