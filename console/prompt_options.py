@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,13 +44,19 @@ def point_of(value: str) -> "Point":
 
 
 def table_of(values: Iterable[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` lines as a table; a value is read as in the settings file, and taken as text where it is none."""
+    """``KEY=VALUE`` as in the settings file, ``PART.KEY=VALUE`` for a table in it; what is no value there is text."""
     table: dict[str, Any] = {}
     for value in values:
-        key, sign, text = value.partition("=")
-        if not sign or not key.strip():
+        path, sign, text = value.partition("=")
+        keys = [key.strip() for key in path.split(".")]
+        if not sign or not all(keys):
             raise typer.BadParameter(f"{value!r} is not KEY=VALUE, for example threshold=0.4")
-        table[key.strip()] = _value(text.strip())
+        place = table
+        for key in keys[:-1]:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{value!r}: {key} has a value already")
+        place[keys[-1]] = _value(text.strip())
     return table
 
 
@@ -58,3 +65,19 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def table_in(file: Path | None) -> dict[str, Any]:
+    """The tables of a TOML file, nothing for None.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    from dicom_core.errors import ConfigurationError
+
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from None

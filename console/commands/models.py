@@ -117,16 +117,18 @@ def convert(
         list[str] | None,
         typer.Option("--class", metavar="KEY=LABEL", help="What it finds, by coded vessel type; repeatable, in order."),
     ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", metavar="TOML", help="What its system must know of the model.")
+    ] = None,
     settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="What its system must know of the model; repeatable."),
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="The same, one by one; repeatable.")
     ] = None,
     json: options.Json = False,
 ) -> None:
     """Make a folder of weights that a rule can use: allowed files, their hashes, licence, and a manifest."""
     from console.output import print_json
     from console.progress_bars import bytes_bar
-    from console.prompt_options import table_of
+    from console.prompt_options import table_in, table_of
     from worker.image_stack import Imaging
     from worker.model_folder.adopting import Description
     from worker.model_folder.converting import convert as convert_model
@@ -136,7 +138,8 @@ def convert(
     said = Description(
         name=name or out.absolute().name, version=version, license=license_name, license_file=license_file,
         summary=summary, source=origin, revision=revision, classes=_classes(classes or []),
-        imagings=tuple(Imaging(word) for word in _kinds(imaging or [])), settings=table_of(settings or []),
+        imagings=tuple(Imaging(word) for word in _kinds(imaging or [])),
+        settings={**table_in(settings_file), **table_of(settings or [])},
     )  # fmt: skip
     total = sum((raw.folder / file).stat().st_size for file in raw.files)
     with bytes_bar("converting", total, quiet=json) as progress:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import toy_segmenter
-from click.testing import Result
+import typer
 from PIL import Image
 from safetensors.numpy import save_file
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from console.cli import app
 from worker.model_folder.manifest import MANIFEST_FILE
@@ -73,14 +73,15 @@ def converted(raw: Path, out: str, *more: object, license_name: str = "MIT") -> 
 
 def test_convert_says_what_it_made(raw: Path, tmp_path: Path) -> None:
     """The folder bears what was said; pickles are left out, in words; the next step is told."""
+    (tmp_path / "settings.toml").write_text('mode = "hard"\n[mask]\nthreshold = 0.4\n')
     made = converted(
         raw, "model", "--name", "little", "--version", "3", "--summary", "One number", "--source", "a colleague",
-        "--imaging", "fundus", "--class", "artery=Artery", "--set", "threshold=0.4", "--set", "mode=soft",
+        "--imaging", "fundus", "--class", "artery=Artery", "--settings", "settings.toml", "--set", "mode=soft",
     )  # fmt: skip
     assert json.loads((tmp_path / "model" / MANIFEST_FILE).read_text())["name"] == made["name"] == "little"
     assert (made["version"], made["license"], made["imagings"]) == ("3", "MIT", ["fundus"])
     assert made["classes"] == [{"key": "artery", "label": "Artery"}]
-    assert made["settings"] == {"threshold": 0.4, "mode": "soft"}
+    assert made["settings"] == {"mask": {"threshold": 0.4}, "mode": "soft"}
     assert made["left_out"] == ["pytorch_model.bin"]
     said = vesselq("convert", raw, "other", "--system", "toy", "--license", "LicenseRef-strict").output
     assert "other is a model for toy (named by you)" in said
@@ -98,6 +99,7 @@ def test_convert_says_what_it_made(raw: Path, tmp_path: Path) -> None:
         (("convert", "raw", "model", "--system", "toy", "--imaging", "photo"), 2, "none of"),
         (("convert", "raw", "model", "--system", "toy", "--class", "worm=Worm"), 2, "the keys are"),
         (("convert", "raw", "model", "--system", "toy", "--set", "threshold"), 2, "KEY=VALUE"),
+        (("convert", "raw", "model", "--system", "toy", "--settings", "no.toml"), 2, "no.toml cannot be read"),
         (("convert", "nothing", "model"), 4, "neither a folder nor a file"),
         (("verify", "raw"), 2, "vesselq models convert"),
         (("verify", "nothing"), 2, "neither a folder of weights nor a model"),
@@ -207,6 +209,9 @@ def test_points_on_the_command_line(raw: Path, picture: Path) -> None:
     assert table_of(["a=1", "b=true", 'c="x"', "d=two words", "e=[1, 2]"]) == {
         "a": 1, "b": True, "c": "x", "d": "two words", "e": [1, 2],
     }  # fmt: skip
+    assert table_of(["size.fit=resize", "size.size=[8, 8]"]) == {"size": {"fit": "resize", "size": [8, 8]}}
+    with pytest.raises(typer.BadParameter, match="has a value already"):
+        table_of(["size=3", "size.fit=resize"])
     converted(raw, "model")
     assert told("predict", "./model", picture, "--point", "3,4,outside", "--device", "cpu")["status"] == "ok"
 
