@@ -1,0 +1,1 @@
+"""What the systems that are asked by points, boxes and masks have in common."""

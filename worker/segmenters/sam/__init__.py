@@ -1,0 +1,1 @@
+"""SAM and MedSAM: pictures, asked by points, boxes and masks."""
