@@ -25,7 +25,7 @@ SAM2_PREPROCESSOR = {
 
 
 def tiny_sam(seed: int = 0) -> Any:
-    """Return a SamModel of 58 000 random parameters whose masks depend on picture and prompt."""
+    """Return a SamModel of 84 000 random parameters whose masks depend on picture and prompt."""
     from transformers import SamConfig, SamModel
 
     vision = {

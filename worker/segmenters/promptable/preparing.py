@@ -56,6 +56,8 @@ class Preparation(BaseModel):
         stretch: Fill the square, whatever the aspect; else the longer side fills it and zeros are added at the right
             or at the bottom.
         min_max: Bring each picture to 0..1 by its own darkest and brightest value, as MedSAM learnt it.
+        pillow: Resize with Pillow, as the processor of SAM does; else with torch, as that of SAM 2: they round a little
+            differently.
         factor: What a pixel (0 to 255) is multiplied by, unless ``min_max``.
         mean: Subtracted from each channel after that.
         std: Divided by after that.
@@ -66,18 +68,20 @@ class Preparation(BaseModel):
     size: int
     stretch: bool
     min_max: bool = False
+    pillow: bool = True
     factor: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @classmethod
-    def of_folder(cls, model: ModelFolder, size: int, *, stretch: bool) -> Self:
+    def of_folder(cls, model: ModelFolder, size: int, *, stretch: bool, pillow: bool) -> Self:
         """Read the preparation that a folder of weights asks for.
 
         Args:
             model: The folder.
             size: Side of the square that the network takes.
             stretch: Whether to stretch where the folder does not say.
+            pillow: As the attribute.
 
         Raises:
             ConfigurationError: The folder asks for something else than the network takes, or for an unknown way.
@@ -93,12 +97,14 @@ class Preparation(BaseModel):
             stretch = "longest_edge" not in file.size
         if file.resample != _BILINEAR or any(side != size for side in file.size.values()):
             raise ConfigurationError(
-                f"{model.folder / PREPROCESSOR_FILE} must ask for bilinear resampling to the size of the network, {size}"
+                f"{model.folder / PREPROCESSOR_FILE} must ask for bilinear resampling to {size}, the size of the "
+                "network"
             )
         return cls(
             size=size,
             stretch=stretch if said.stretch is None else said.stretch,
             min_max=said.min_max,
+            pillow=pillow,
             factor=file.rescale_factor if file.do_rescale else 1.0,
             mean=file.image_mean if file.do_normalize else (0.0, 0.0, 0.0),
             std=file.image_std if file.do_normalize else (1.0, 1.0, 1.0),
@@ -117,9 +123,13 @@ class Preparation(BaseModel):
 
     def _pixels(self, picture: NDArray[np.uint8]) -> torch.Tensor:
         rows, columns = self.inner_size((picture.shape[0], picture.shape[1]))
-        # Pillow, because it rounds to whole grey levels as the pictures were that the networks learnt from.
-        resized = Image.fromarray(picture).resize((columns, rows), Image.Resampling.BILINEAR)
-        values = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float()
+        # Both round to whole grey levels, as in the pictures that the networks learnt from.
+        if self.pillow:
+            resized = Image.fromarray(picture).resize((columns, rows), Image.Resampling.BILINEAR)
+            values = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float()
+        else:
+            levels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+            values = F.interpolate(levels, size=(rows, columns), mode="bilinear", antialias=True)[0].float()
         if self.min_max:
             low, high = values.min(), values.max()
             values = (values - low) / (high - low).clamp(min=1e-8)

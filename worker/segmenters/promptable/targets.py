@@ -86,7 +86,7 @@ def _on_frame(
         (others if home is None else of_box[home]).append(point)
     if others and boxes and not any(point.inside for point in others):
         for own in of_box:  # what is not meant anywhere is not meant in any box
-            own += others
+            own.extend(others)
         others = []
     targets = [
         _target(box, own, _within(mask, box) if show_masks else None) for box, own in zip(boxes, of_box, strict=True)

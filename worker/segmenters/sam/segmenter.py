@@ -30,4 +30,4 @@ class SamSegmenter(PromptableSegmenter):
         from worker.segmenters.sam.network import SamNetwork, load_model
 
         network = SamNetwork(load_model(model), device, self._dtype)
-        return network, Preparation.of_folder(model, network.size, stretch=False)
+        return network, Preparation.of_folder(model, network.size, stretch=False, pillow=True)

@@ -42,6 +42,7 @@ class Sam2Segmenter(PromptableSegmenter):
         needs_folder=True,
     )
     _on_gpu = "bfloat16"
+    _video: "Sam2Network"
 
     def __init__(
         self,
@@ -76,8 +77,8 @@ class Sam2Segmenter(PromptableSegmenter):
         from worker.segmenters.promptable.preparing import Preparation
         from worker.segmenters.sam2.network import Sam2Network, load_model
 
-        self._video: Sam2Network = Sam2Network(load_model(model), device, self._dtype)
-        return self._video, Preparation.of_folder(model, self._video.size, stretch=True)
+        self._video = Sam2Network(load_model(model), device, self._dtype)
+        return self._video, Preparation.of_folder(model, self._video.size, stretch=True, pillow=False)
 
     def _look(
         self,
