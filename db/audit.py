@@ -56,6 +56,7 @@ class Event(Enum):
     INSTANCE_MISSING = ("instance-missing", "110113", "", "E")
     STUDY_RECEIVING = ("study-receiving", "", "", "C")
     STUDY_COMPLETE = ("study-complete", "", "", "U")
+    RUN_REQUESTED = ("run-requested", "", "", "E")
     JOB_QUEUED = ("job-queued", "", "", "C")
     JOB_SKIPPED = ("job-skipped", "", "", "C")
     JOB_RUNNING = ("job-running", "110103", "", "R")

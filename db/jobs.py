@@ -5,7 +5,7 @@ fence; a worker that comes late with an old fence is refused with ``LeaseLostErr
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -203,7 +203,7 @@ def keep_result(record: Record, job: Job, kept: KeptResult) -> list[str]:
         row = _held(transaction, job)
         row.lease_owner, row.lease_expires_at = "", None
         row.result = dict(kept.summary)
-        change_state(transaction, row, JobState.SEG_READY, detail=_provenance(kept))
+        change_state(transaction, row, JobState.SEG_READY, detail=_provenance(kept.objects, kept.summary))
         results = [
             (_add_result(transaction, row, place, result), result.kind)
             for place, result in enumerate(sorted(kept.objects, key=lambda result: result.order), start=1)
@@ -221,13 +221,20 @@ def keep_result(record: Record, job: Job, kept: KeptResult) -> list[str]:
         return made
 
 
-def _provenance(kept: KeptResult) -> dict[str, Any]:
+def _provenance(made: Sequence[ResultObject], summary: Mapping[str, object]) -> dict[str, Any]:
+    """What the audit log says of a result: what was made by what, what it was asked, what it said."""
     names = ("model", "model_version", "weights_sha256", "frames_with_vessel")
+    where_told = ("prompt", "semiautomatic", "answer", "memory", "warnings")
     objects = [
         {"kind": result.kind.value, "sop_instance_uid": result.sop_instance_uid, "sha256": result.sha256}
-        for result in kept.objects
+        for result in made
     ]
-    return {"objects": objects, **{name: kept.summary[name] for name in names if name in kept.summary}}
+    told = {name: summary[name] for name in where_told if summary.get(name)}
+    return {
+        **({"objects": objects} if objects else {}),
+        **{name: summary[name] for name in names if name in summary},
+        **told,
+    }
 
 
 def _add_result(transaction: Transaction, row: JobRow, place: int, result: ResultObject) -> ResultRow:
@@ -264,7 +271,7 @@ def finish_without_result(record: Record, job: Job, state: JobState, reason: str
     with record.writing() as transaction:
         row = _held(transaction, job)
         row.lease_owner, row.lease_expires_at, row.result = "", None, summary
-        change_state(transaction, row, state, reason)
+        change_state(transaction, row, state, reason, detail=_provenance((), summary))
 
 
 def fail_attempt(

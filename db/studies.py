@@ -1,23 +1,21 @@
-"""Studies: which are quiet, making them complete, opening the next generation of jobs."""
+"""Studies: which are quiet, making them complete, segmenting one of their series again."""
 
-import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from db import audit, jobs
+from db import audit
 from db.audit import Event
-from db.models import AssociationRow, AssociationStudy, DeliveryRow, Instance, JobRow, Series, Study
+from db.generations import job_that_counts, open_job
+from db.models import AssociationRow, AssociationStudy, Instance, Series, Study
 from db.register import PURGED, RECEIVED
-from db.session import Record, Transaction
+from db.session import Record
 from dicom_core.errors import ConflictError, NotFoundError
-from dicom_core.job import DeliveryState, Job, JobRequest, JobState
-from dicom_core.study import QuietStudy, StoredInstance, StoredSeries, StudyState
-
-AGEING_SECONDS_PER_POINT = 144.0
-"""One point of priority counts as this much waiting: STAT (100) overtakes what has waited up to four hours, no more."""
+from dicom_core.job import Job, JobRequest
+from dicom_core.prompt import Prompt
+from dicom_core.study import QuietStudy, StoredInstance, StoredSeries, StudyState, input_hash
 
 
 def quiet_studies(record: Record, stable_after_seconds: float, limit: int = 20) -> list[QuietStudy]:
@@ -140,7 +138,8 @@ def complete(record: Record, quiet: QuietStudy, requests: Sequence[JobRequest]) 
     """Make a study COMPLETE and open its next generation, in one transaction.
 
     A series whose content and configuration are those of a job that still counts keeps that job; a FAILED job does not,
-    so that sending a study again is a new try. Jobs of earlier generations that have not sent anything are SUPERSEDED.
+    so that sending a study again is a new try. What a person asked of the same content counts whatever the rules say.
+    Jobs of earlier generations that have not sent anything are SUPERSEDED.
 
     Returns:
         The new jobs; empty as well when an instance arrived meanwhile and the study is not complete after all.
@@ -177,90 +176,80 @@ def complete(record: Record, quiet: QuietStudy, requests: Sequence[JobRequest]) 
         senders = {series.series_instance_uid: series for series in quiet.series}
         created = []
         for request in requests:
-            if _still_counts(transaction, quiet.study_instance_uid, request):
-                continue
-            _supersede(transaction, quiet.study_instance_uid, request.series_instance_uid, quiet.generation + 1)
-            created.append(_add(transaction, quiet, request, senders[request.series_instance_uid]))
+            if job_that_counts(transaction, quiet.study_instance_uid, request) is None:
+                series = senders[request.series_instance_uid]
+                created.append(open_job(transaction, request, series, generation=quiet.generation + 1))
         return created
 
 
-def _still_counts(transaction: Transaction, study_instance_uid: str, request: JobRequest) -> bool:
-    latest = transaction.session.scalars(
-        select(JobRow)
-        .where(
-            JobRow.study_instance_uid == study_instance_uid, JobRow.series_instance_uid == request.series_instance_uid
+def series_to_run_again(record: Record, study_instance_uid: str, series_instance_uid: str) -> StoredSeries:
+    """One series of a complete study, as it would be segmented now.
+
+    Raises:
+        NotFoundError: No such study or series.
+        ConflictError: The study is being received, or the files of the series are no longer kept.
+    """
+    with record.reading() as session:
+        study = _complete_study(session, study_instance_uid)
+        if session.get(Series, (study_instance_uid, series_instance_uid)) is None:
+            raise NotFoundError(f"study {study_instance_uid} has no series {series_instance_uid}")
+        found = [one for one in _series_of(session, study) if one.series_instance_uid == series_instance_uid]
+    if not found or found[0].absent or not found[0].instances:
+        raise ConflictError(f"files of series {series_instance_uid} are no longer kept; send it again first")
+    return found[0]
+
+
+def run_again(record: Record, series: StoredSeries, request: JobRequest, *, by: str, address: str = "") -> Job:
+    """Open the next generation of a complete study with one job, for the series that somebody asks about.
+
+    The other series keep their jobs and results. What was not sent of this series yet is SUPERSEDED. The same question
+    about the same content is not asked twice: the job that answers it, or will, is returned.
+
+    Args:
+        record: The record; its ``user`` is who asks where that is known.
+        series: From ``series_to_run_again``.
+        request: QUEUED, with what is asked.
+        by: What the person used: ``console``, ``web``.
+        address: From where.
+
+    Raises:
+        NotFoundError: No such study.
+        ConflictError: The study is being received again, or the files of the series have changed or gone meanwhile.
+    """
+    uid = series.study_instance_uid
+    with record.writing() as transaction:
+        study = _complete_study(transaction.session, uid)
+        instances = _instances(transaction.session, uid, series.series_instance_uid, until=study.generation)
+        if input_hash(instances) != request.input_hash:
+            raise ConflictError(f"the files of series {series.series_instance_uid} have changed meanwhile; ask again")
+        if (job := job_that_counts(transaction, uid, request)) is not None:
+            return job
+        study.generation += 1
+        prompt = Prompt.from_stored(request.prompt)
+        audit.append(
+            transaction,
+            Event.RUN_REQUESTED,
+            address=address,
+            study_instance_uid=uid,
+            detail={
+                "by": by,
+                "series_instance_uid": series.series_instance_uid,
+                "generation": study.generation,
+                "segmenter": request.segmenter,
+                "prompt": prompt.in_words(),
+                "semiautomatic": prompt.by_hand,
+            },
         )
-        .order_by(JobRow.generation.desc(), JobRow.created_at.desc())
-        .limit(1)
-    ).one_or_none()
-    return (
-        latest is not None
-        and latest.input_hash == request.input_hash
-        and latest.configuration_hash == request.configuration_hash
-        and latest.state not in (JobState.FAILED, JobState.SUPERSEDED, JobState.CANCELLED, JobState.PURGED)
-    )
+        return open_job(transaction, request, series, generation=study.generation)
 
 
-def _supersede(transaction: Transaction, study_instance_uid: str, series_instance_uid: str, generation: int) -> None:
-    """End older jobs whose result nobody has: a job in SENDING too, as long as nothing of it is sent or on its way."""
-    begun = exists().where(
-        DeliveryRow.job_id == JobRow.job_id, DeliveryRow.state.in_([DeliveryState.SENDING, DeliveryState.SENT])
-    )
-    states = [JobState.QUEUED, JobState.RUNNING, JobState.SEG_READY, JobState.SEND_FAILED]
-    for row in transaction.session.scalars(
-        select(JobRow).where(
-            JobRow.study_instance_uid == study_instance_uid,
-            JobRow.series_instance_uid == series_instance_uid,
-            JobRow.generation < generation,
-            or_(JobRow.state.in_(states), and_(JobRow.state == JobState.SENDING, ~begun)),
+def _complete_study(session: Session, study_instance_uid: str) -> Study:
+    study = session.get(Study, study_instance_uid)
+    if study is None:
+        raise NotFoundError(f"no study {study_instance_uid} was received")
+    if study.state != StudyState.COMPLETE:
+        raise ConflictError(
+            f"study {study_instance_uid} is being received; wait until it is complete, or close it "
+            "(`vesselq studies close`)"
         )
-    ).all():
-        jobs.end(transaction, row, JobState.SUPERSEDED, f"generation {generation} of the study replaced it")
-
-
-def _add(transaction: Transaction, quiet: QuietStudy, request: JobRequest, series: StoredSeries) -> Job:
-    row = JobRow(
-        job_id=uuid.uuid4().hex,
-        study_instance_uid=quiet.study_instance_uid,
-        series_instance_uid=request.series_instance_uid,
-        generation=quiet.generation + 1,
-        modality=request.modality,
-        rule=request.rule,
-        segmenter=request.segmenter,
-        prompt=request.prompt,
-        destinations=list(request.destinations),
-        wanted={name: list(kinds) for name, kinds in request.wanted.items()},
-        priority=request.priority,
-        queue_key=transaction.now.timestamp() - request.priority * AGEING_SECONDS_PER_POINT,
-        input_hash=request.input_hash,
-        configuration_hash=request.configuration_hash,
-        calling_ae_title=series.calling_ae_title,
-        peer_address=series.peer_address,
-        state=request.state,
-        reason=request.reason,
-        attempts=0,
-        fence=0,
-        created_at=transaction.now,
-        updated_at=transaction.now,
-        finished_at=transaction.now if request.state is JobState.SKIPPED else None,
-    )
-    transaction.session.add(row)
-    transaction.session.flush()
-    skipped = request.state is JobState.SKIPPED
-    audit.append(
-        transaction,
-        Event.JOB_SKIPPED if skipped else Event.JOB_QUEUED,
-        study_instance_uid=quiet.study_instance_uid,
-        job_id=row.job_id,
-        detail={
-            "series_instance_uid": request.series_instance_uid,
-            "generation": row.generation,
-            "rule": request.rule,
-            **(
-                {"reason": request.reason}
-                if skipped
-                else {"segmenter": request.segmenter, "priority": request.priority}
-            ),
-        },
-    )
-    return jobs.as_job(row)
+    return study

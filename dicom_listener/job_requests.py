@@ -9,7 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from dicom_core.chain import tables_of
-from dicom_core.errors import SpoolError
+from dicom_core.errors import ConfigurationError, ConflictError, SpoolError
 from dicom_core.job import JobRequest, JobState
 from dicom_core.prompt import Prompt
 from dicom_core.result import DEFAULT_RESULTS, ResultKind
@@ -20,6 +20,7 @@ from dicom_core.study import QuietStudy, StoredSeries, input_hash
 
 MOST_HEADERS_READ = 200
 """Of a series that no rule wants: reading more would cost time and tell nothing new."""
+OWN_RESULT = "made by vesselq itself"
 _ALWAYS_READ = ("Manufacturer", "Modality", "SOPClassUID")
 
 
@@ -35,6 +36,44 @@ class JobRequests:
     def for_study(self, study: QuietStudy) -> list[JobRequest]:
         """One request a series; a series that no rule wants gets one too, SKIPPED with its reason."""
         return [self._for_series(series) for series in study.series]
+
+    def by_hand(self, series: StoredSeries, prompt: Prompt, segmenter: str = "") -> JobRequest:
+        """What a person asks of one series, whatever the rules say of it; where the result goes is up to its rule.
+
+        A series that no rule segments goes back to its sender, as it does with a rule that names no destination.
+
+        Args:
+            series: From ``db.studies.series_to_run_again``.
+            prompt: What is asked; it is marked as given by hand.
+            segmenter: Instead of that of the rule.
+
+        Raises:
+            ConflictError: It is a result of vesselq itself.
+            ConfigurationError: No segmenter is named, and no rule names one.
+            SpoolError: The files of the series cannot be read.
+        """
+        rule, reason = self._decide(series)
+        if reason == OWN_RESULT:
+            raise ConflictError("a result of vesselq itself is never segmented")
+        if not segmenter and (rule is None or not rule.segmenter):
+            raise ConfigurationError(f"name a segmenter: the rules name none for this series ({reason})")
+        asked = prompt.model_copy(update={"by_hand": True})
+        segmenter = segmenter or (rule.segments_by if rule else "")
+        destinations = rule.destinations if rule else (SENDER,)
+        return JobRequest(
+            series_instance_uid=series.series_instance_uid,
+            modality=series.modality,
+            state=JobState.QUEUED,
+            reason="",
+            rule=rule.name if rule else "",
+            segmenter=segmenter,
+            prompt=asked.stored(),
+            destinations=destinations,
+            priority=rule.priority if rule else 0,
+            input_hash=input_hash(series.instances),
+            configuration_hash=self._configuration_hash(segmenter, asked),
+            wanted={name: self._results_for(name, series) for name in destinations},
+        )
 
     def _for_series(self, series: StoredSeries) -> JobRequest:
         rule, reason = self._decide(series)
@@ -88,7 +127,7 @@ class JobRequests:
                 problem = f"the header of instance {instance.sop_instance_uid} cannot be read"
                 continue
             if own:
-                return None, "made by vesselq itself"
+                return None, OWN_RESULT
             if rule is not None and rule.segmenter:
                 return rule, ""
             skipped_by = skipped_by or rule

@@ -53,6 +53,7 @@ class LocalResult:
     frames_with_vessel: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    answer: str = ""
 
 
 @dataclass(slots=True)
@@ -192,6 +193,7 @@ def _collect(result: SeriesResult, work: Path, out: Path, uid: str, modality: st
         frames_with_vessel=int(summary.get("frames_with_vessel", 0)),
         seconds=dict(summary.get("seconds", {})),
         warnings=tuple(summary.get("warnings", ())),
+        answer=str(summary.get("answer", "")),
     )
     if result.status is not Status.OK:
         words = _WORDS[result.status]

@@ -136,7 +136,7 @@ def _check_within(place: Point | Box, rows: int, columns: int, what: str) -> Non
     x, y = (place.x, place.y) if isinstance(place, Point) else (place.right, place.bottom)
     if x > columns or y > rows:
         raise InvalidPromptError(
-            f"The prompt shows column {x:g}, row {y:g}; {what} have {columns} columns and {rows} rows"
+            f"The prompt shows column {x:g}, row {y:g}, outside of {what} of {columns} columns and {rows} rows"
         )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console import options
+from console import asking, options
 
 if TYPE_CHECKING:
     from dicom_listener.storage_scu import DicomFile, Receiver, SendReport
@@ -76,8 +76,14 @@ def _send(files: "Sequence[DicomFile]", receiver: "Receiver", *, quiet: bool) ->
 def segment(
     folder: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Files of one or more series.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the SEG objects and previews go.")],
-    segmenter: Annotated[str, typer.Option(metavar="NAME", help="Instead of the one that the rules choose.")] = "",
-    prompt: Annotated[str, typer.Option(metavar="TEXT", help="For segmenters that take one.")] = "",
+    segmenter: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Instead of the one that the rules choose; several joined by + refine it."),
+    ] = "",
+    prompt: asking.Words = None,
+    box: asking.Boxes = None,
+    point: asking.Points = None,
+    mask: asking.Mask = None,
     results: Annotated[
         str, typer.Option(metavar="KIND,...", help="What to make, as in results of a destination; SEG always is.")
     ] = "seg",
@@ -103,7 +109,7 @@ def segment(
             folder,
             out,
             segmenter=segmenter,
-            prompt=prompt,
+            prompt=asking.asked(prompt, box, point, mask),
             results=options.result_kinds(results),
             progress=lambda stage, share: bar.update(task, description=stage, completed=share),
         )

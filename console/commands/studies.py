@@ -1,10 +1,11 @@
-"""``vesselq studies``, ``vesselq studies show`` and ``vesselq studies close``."""
+"""``vesselq studies`` with ``show``, ``close`` and ``rerun``."""
 
 from typing import Annotated
 
 import typer
 
 from console import options
+from console.commands.rerun import rerun
 
 
 def register(app: typer.Typer) -> None:
@@ -13,7 +14,12 @@ def register(app: typer.Typer) -> None:
     group.callback(invoke_without_command=True)(studies)
     group.command()(show)
     group.command()(close)
-    app.add_typer(group, name="studies", help="List the studies that were received; show one; close one at once.")
+    group.command()(rerun)
+    app.add_typer(
+        group,
+        name="studies",
+        help="List the studies that were received; show one; close one at once; ask about one again.",
+    )
 
 
 def studies(

@@ -10,9 +10,17 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from console.output import software_version
-from console.web import api, metrics, pages
+from console.web import api, metrics, pages, runs
 from db.session import Record
-from dicom_core.errors import AuditError, NotFoundError, UnavailableError, VesselqError
+from dicom_core.errors import (
+    AuditError,
+    ConfigurationError,
+    ConflictError,
+    InvalidPromptError,
+    NotFoundError,
+    UnavailableError,
+    VesselqError,
+)
 from dicom_core.settings import Settings
 
 STATIC_FOLDER = Path(__file__).parent / "static"
@@ -29,6 +37,9 @@ SECURITY_HEADERS = {
 }
 _STATUS_OF: tuple[tuple[type[VesselqError], HTTPStatus], ...] = (
     (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
+    (ConfigurationError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InvalidPromptError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (AuditError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
@@ -39,12 +50,13 @@ def make_application(settings: Settings, record: Record) -> FastAPI:
 
     Args:
         settings: For the allowed hosts and the results folder.
-        record: Read; the only rows written are those that tell of reading the audit log.
+        record: Read; what is written are the runs that are asked for, and who read the audit log.
     """
     application = FastAPI(
         title="vesselq",
         version=software_version(),
-        description="What was received, segmented and returned. Read-only: there is no sign-in yet.",
+        description="What was received, segmented and returned. There is no sign-in yet: all is read-only but that "
+        "addresses named by the setting web.runs_from may have a series segmented again.",
         # the interactive pages load scripts from elsewhere, which the content security policy forbids
         docs_url=None,
         redoc_url=None,
@@ -53,6 +65,7 @@ def make_application(settings: Settings, record: Record) -> FastAPI:
     application.state.settings = settings
     application.state.record = record
     application.include_router(api.router)
+    application.include_router(runs.router)
     application.include_router(metrics.router(record))
     application.include_router(pages.router)
     application.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")

@@ -20,7 +20,8 @@ def _settings(request: Request) -> Settings:
     return settings
 
 
-def _uid(value: str) -> str:
+def checked_uid(value: str) -> str:
+    """Refuse text that is no UID."""
     if value and not is_uid(value):
         raise ValueError("not a UID: digits and dots, at most 64 characters (PS3.5 section 9.1)")
     return value
@@ -28,8 +29,8 @@ def _uid(value: str) -> str:
 
 TheRecord = Annotated[Record, Depends(_record)]
 TheSettings = Annotated[Settings, Depends(_settings)]
-StudyUID = Annotated[str, Path(max_length=64), AfterValidator(_uid)]
-MaybeStudyUID = Annotated[str, Query(max_length=64, description="Only of this study."), AfterValidator(_uid)]
+StudyUID = Annotated[str, Path(max_length=64), AfterValidator(checked_uid)]
+MaybeStudyUID = Annotated[str, Query(max_length=64, description="Only of this study."), AfterValidator(checked_uid)]
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
 

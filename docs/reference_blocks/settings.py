@@ -95,7 +95,7 @@ def _value(field: Mapping[str, Any]) -> str:
     if "enum" in field or "const" in field:
         return ", ".join(code(value) for value in field.get("enum", [field.get("const")]))
     if "$ref" in field:
-        return "a condition, see below"
+        return "text or table" if field["$ref"].endswith("/Prompt") else "a condition, see below"
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true` or `false`"}
     if field.get("type") == "array":
         return "list of " + _value(field["items"])

@@ -11,7 +11,14 @@ from db.models import AuditEvent, JobRow
 from db.session import Record
 from dicom_core.job import Job, JobRequest, JobState, KeptResult
 from dicom_core.result import ResultKind, ResultObject
-from dicom_core.study import Association, AssociationOutcome, QuietStudy, ReceivedInstance, Registration
+from dicom_core.study import (
+    Association,
+    AssociationOutcome,
+    QuietStudy,
+    ReceivedInstance,
+    Registration,
+    input_hash,
+)
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -89,9 +96,7 @@ def requests(
             prompt="",
             destinations=tuple(destinations),
             priority=priority,
-            input_hash=hashlib.sha256(
-                repr([(one.sop_instance_uid, one.sha256) for one in series.instances]).encode()
-            ).hexdigest(),
+            input_hash=input_hash(series.instances),
             configuration_hash=hashlib.sha256(configuration.encode()).hexdigest(),
             wanted=wanted or {},
         )

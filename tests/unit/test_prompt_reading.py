@@ -163,7 +163,7 @@ def test_example_is_a_picture_with_boxes(tmp_path: Path) -> None:
         assert shown.example.picture.dtype == np.uint8
         assert shown.example.picture.any()
         assert shown.example.boxes[0].right == 5
-    with pytest.raises(InvalidPromptError, match="column 25, row 5; the example has 24 columns"):
+    with pytest.raises(InvalidPromptError, match="column 25, row 5, outside of the example of 24 columns"):
         work(run(), tmp_path, example={"picture": still, "boxes": [{**box, "right": 25}]})
 
 

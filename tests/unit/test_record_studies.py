@@ -24,7 +24,7 @@ from record_story import (
 )
 from sqlalchemy import select
 
-from db import deliveries, jobs, register, reports, retention, studies
+from db import deliveries, generations, jobs, register, reports, retention, studies
 from db.models import Instance, JobRow, Study
 from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
 from dicom_core.job import DeliveryState, JobState
@@ -319,7 +319,7 @@ def test_priority_with_ageing_orders_the_queue(record, clock):
     clock.advance(60)
     stat = queued(record, "1.2.3", priority=100)
     assert [jobs.claim(record, "w", 60).job_id for _ in range(3)] == [old.job_id, stat.job_id, waiting.job_id]
-    assert timedelta(seconds=100 * studies.AGEING_SECONDS_PER_POINT) == timedelta(hours=4)
+    assert timedelta(seconds=100 * generations.AGEING_SECONDS_PER_POINT) == timedelta(hours=4)
 
 
 def test_purged_work_is_done_again_when_the_study_comes_back(record, clock):
