@@ -1,6 +1,5 @@
 """One job from claim to its next state, over a real record, spool and child process."""
 
-import os
 import shutil
 import threading
 import time
@@ -14,7 +13,7 @@ import pydicom
 import pytest
 import worker_bench
 
-from db import audit, jobs, processes, register, reports, retention
+from db import audit, jobs, register, reports, retention
 from db.models import JobRow
 from db.session import Record
 from dicom_core.job import JobState
@@ -23,19 +22,16 @@ from worker import pipeline
 from worker.delivery import run_next_delivery
 from worker.leftovers import remove_leftovers
 from worker.pipeline import run_next_job
-from worker.services import Services
-
-SUPPORT = Path(__file__).parents[1] / "support"
+from worker.runner import Runner
 
 
 class Bench:
     """A record, settings and the services of one worker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, runner: Runner) -> None:
         self.settings = settings
         self.record: Record = worker_bench.fresh_record(settings)
-        owner = processes.start(self.record, "worker", version="test", configuration={})
-        self.services = Services(settings, self.record, owner)
+        self.services = worker_bench.services_with(runner, settings, self.record)
 
     def queue(self, **source: Any) -> str:
         datasets = dicom_sources.ct_series(**{"frames": 3, "rows": 16, "columns": 24, **source})
@@ -43,28 +39,25 @@ class Bench:
         (job,) = worker_bench.complete(self.settings, self.record)
         return job.job_id
 
-    def close(self) -> None:
-        self.services.close()
-        self.record.close()
 
-
-@pytest.fixture(autouse=True)
-def _support_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    with worker_bench.kept_runner() as kept:
+        yield kept
 
 
 @pytest.fixture
-def benches(tmp_path: Path) -> Iterator[Any]:
+def benches(tmp_path: Path, runner: Runner) -> Iterator[Any]:
     made: list[Bench] = []
 
     def make(**changes: Any) -> Bench:
-        bench = Bench(worker_bench.settings_for(tmp_path, **changes))
+        bench = Bench(worker_bench.settings_for(tmp_path, **changes), runner)
         made.append(bench)
         return bench
 
     yield make
     for bench in made:
-        bench.close()
+        worker_bench.close(bench.services)
 
 
 def test_job_becomes_a_kept_result_and_is_delivered(benches: Any, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """One job, several objects: built together, kept together, sent each for itself; at the end to a real Orthanc."""
 
 import gc
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from orthanc_server import Orthanc
 from pydicom.uid import SegmentationStorage
 from scripted_scp import ScriptedSCP
 
-from db import audit, deliveries, jobs, processes, reports
+from db import audit, deliveries, jobs, reports
 from db.deliveries import DeliveryRow
 from db.session import Record
 from dicom_core.errors import SpoolError, TransientDeliveryError
@@ -26,9 +25,8 @@ from dicom_core.settings import Settings
 from worker import pipeline
 from worker.delivery import run_next_delivery
 from worker.pipeline import run_next_job
-from worker.services import Services
+from worker.runner import Runner
 
-SUPPORT = Path(__file__).parents[1] / "support"
 SEG, OVERLAY, REPORT = ResultKind.SEG, ResultKind.OVERLAY, ResultKind.REPORT
 pytestmark = [
     # pynetdicom 3.0.4 does not close the socket of a refused connection; the garbage collector does.
@@ -41,13 +39,12 @@ pytestmark = [
 class Site:
     """A record, settings and the services of one worker whose rule sends everything to all destinations."""
 
-    def __init__(self, folder: Path, destinations: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, destinations: list[dict[str, Any]], runner: Runner) -> None:
         names = [destination["name"] for destination in destinations]
         rules = [{**worker_bench.RULE, "destinations": names}]
         self.settings: Settings = worker_bench.settings_for(folder, rules=rules, destinations=destinations)
         self.record: Record = worker_bench.fresh_record(self.settings)
-        owner = processes.start(self.record, "worker", version="test", configuration={})
-        self.services = Services(self.settings, self.record, owner)
+        self.services = worker_bench.services_with(runner, self.settings, self.record)
 
     def queue(self) -> str:
         worker_bench.receive(self.settings, self.record, dicom_sources.ct_series(frames=3, rows=16, columns=24))
@@ -67,23 +64,24 @@ class Site:
             for row in transaction.session.query(DeliveryRow):
                 row.next_try_at, row.lane_held_until = transaction.now, None
 
-    def close(self) -> None:
-        self.services.close()
-        self.record.close()
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    with worker_bench.kept_runner() as kept:
+        yield kept
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
+def site(tmp_path: Path, runner: Runner) -> Iterator[Callable[..., Site]]:
     made: list[Site] = []
 
     def make(*destinations: dict[str, Any]) -> Site:
-        made.append(Site(tmp_path, list(destinations)))
+        made.append(Site(tmp_path, list(destinations), runner))
         return made[-1]
 
     yield make
     for one in made:
-        one.close()
+        worker_bench.close(one.services)
     gc.collect()
 
 

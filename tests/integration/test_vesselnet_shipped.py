@@ -1,5 +1,7 @@
 """The shipped weights on generated pictures: vessels are found, strangers turned away."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from tube_pictures import ct_volume, stack_of
@@ -24,11 +26,18 @@ def segmenter() -> VesselnetSegmenter:
     return VesselnetSegmenter()
 
 
+@cache
 def drawn(kind: Kind, seed: int, size: int = 320) -> tuple[ImageStack, np.ndarray]:
     """Return a drawn picture as the worker would hand it over, and its vessels."""
     made = sample(kind, seed, size)
     pixels = made.image if made.image.ndim == 3 else made.image.astype(np.float32)
     return stack_of(pixels[None], IMAGINGS[kind]), made.mask
+
+
+@cache
+def found_in_drawn(segmenter: VesselnetSegmenter, kind: Kind, seed: int) -> Segmentation:
+    """What the segmenter finds in a drawn picture; several tests look at it."""
+    return segment(segmenter, drawn(kind, seed)[0])
 
 
 def segment(segmenter: VesselnetSegmenter, stack: ImageStack) -> Segmentation:
@@ -38,10 +47,9 @@ def segment(segmenter: VesselnetSegmenter, stack: ImageStack) -> Segmentation:
 @pytest.mark.parametrize(("kind", "goal"), [("xa", 0.65), ("fundus", 0.45), ("octa", 0.82)])
 def test_vessels_of_drawn_pictures_are_found(segmenter: VesselnetSegmenter, kind: Kind, goal: float) -> None:
     """Pictures that training never drew: the mean Dice over six of them reaches the goal."""
-    values = []
-    for seed in range(6):
-        stack, truth = drawn(kind, seed)
-        values.append(agreement(segment(segmenter, stack).mask[0, 0], truth).dice)
+    values = [
+        agreement(found_in_drawn(segmenter, kind, seed).mask[0, 0], drawn(kind, seed)[1]).dice for seed in range(6)
+    ]
     assert np.mean(values) >= goal
 
 
@@ -71,7 +79,7 @@ def test_bright_vessels_of_a_subtraction_are_found(segmenter: VesselnetSegmenter
     """A drawn angiogram turned over, as after subtraction, is understood as bright and gets much the same mask."""
     stack, _ = drawn("xa", 4)
     turned = stack_of(np.float32(255) - stack.pixels, Imaging.XRAY_ANGIOGRAPHY)
-    dark, bright = segment(segmenter, stack), segment(segmenter, turned)
+    dark, bright = found_in_drawn(segmenter, "xa", 4), segment(segmenter, turned)
     assert (dark.parameters["polarity"], bright.parameters["polarity"]) == ("dark", "bright")
     assert agreement(bright.mask[0, 0], dark.mask[0, 0]).dice > 0.8
 
@@ -81,7 +89,7 @@ def test_run_and_single_frames_agree(segmenter: VesselnetSegmenter) -> None:
     stack, _ = drawn("xa", 0)
     pixels = np.concatenate([stack.pixels, stack.pixels[:, ::-1]])
     run = segment(segmenter, stack_of(pixels, Imaging.XRAY_ANGIOGRAPHY, Arrangement.RUN))
-    alone = segment(segmenter, stack)
+    alone = found_in_drawn(segmenter, "xa", 0)
     assert agreement(run.mask[0, 0], alone.mask[0, 0]).dice > 0.97
 
 
@@ -89,9 +97,8 @@ def test_probabilities_are_calibrated(segmenter: VesselnetSegmenter) -> None:
     """Of pixels called about 0.8 likely, between a half and all are vessel, and more than of those called 0.2."""
     said, true = [], []
     for seed in range(6):
-        stack, truth = drawn("octa", seed)
-        said.append(segment(segmenter, stack).probability[0, 0].astype(np.float32).ravel())
-        true.append(truth.ravel())
+        said.append(found_in_drawn(segmenter, "octa", seed).probability[0, 0].astype(np.float32).ravel())
+        true.append(drawn("octa", seed)[1].ravel())
     probability, vessel = np.concatenate(said), np.concatenate(true)
     likely = vessel[(probability > 0.7) & (probability < 0.9)].mean()
     unlikely = vessel[(probability > 0.1) & (probability < 0.3)].mean()

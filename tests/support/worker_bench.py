@@ -1,22 +1,28 @@
 """A worker's services over a fresh SQLite record, and a study that is ready to be segmented."""
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pydicom
+import pytest
 from pydicom.dataset import Dataset
 
 from db import migrate, processes, studies
 from db.register import close_association, record_instances
 from db.session import Record
 from dicom_core.job import Job
-from dicom_core.settings import Settings
+from dicom_core.settings import Settings, WorkerSettings
 from dicom_core.spool import Spool
 from dicom_core.study import Association, AssociationOutcome, ReceivedInstance
 from dicom_listener.job_requests import JobRequests
+from worker.runner import Runner
+from worker.services import Services
 
+SUPPORT = Path(__file__).parent
 SENDER_AE = "MODALITY"
 RULE = {"name": "all", "when": {"keyword": "SOPClassUID", "exists": True}, "segmenter": "faulty"}
 
@@ -31,6 +37,32 @@ def settings_for(folder: Path, *, model: dict[str, Any] | None = None, **tables:
         "worker": {"lease_seconds": 4, "deadline_seconds": 60, "retry_after_seconds": 0},
     }
     return Settings(**{**values, **tables})
+
+
+@contextmanager
+def kept_runner() -> Iterator[Runner]:
+    """A runner whose child finds the segmenters of the tests. A child takes seconds to start: tests share it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]))
+        runner = Runner(WorkerSettings(deadline_seconds=60, threads=1))
+        try:
+            yield runner
+        finally:
+            runner.stop()
+
+
+def services_with(runner: Runner, settings: Settings, record: Record) -> Services:
+    """The services of one worker, with the runner that tests share."""
+    services = Services(settings, record, processes.start(record, "worker", version="test", configuration={}))
+    services.runner = runner
+    return services
+
+
+def close(services: Services) -> None:
+    """End all connections; the child lives on."""
+    services.runner = Runner(services.settings.worker)
+    services.close()
+    services.record.close()
 
 
 def fresh_record(settings: Settings) -> Record:

@@ -24,7 +24,8 @@ main()
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     """The command, in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    # one thread of arithmetic: on a busy machine the second one would mostly wait for the first, and use a core for it
+    environment = {**os.environ, "VESSELQ_WORKER__THREADS": "1"}
     arguments = [sys.executable, "-c", WITHOUT_ORTHANC, "--data-folder", str(folder), *options]
     return subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder.parent

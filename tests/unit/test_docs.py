@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from doc_pages import DOCS, PAGES, REFERENCE, ROOT, page_name, prose
@@ -21,52 +22,55 @@ _MACHINE = re.compile(
 )
 
 
-def _generate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(DOCS / "generate.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_generated_parts_are_up_to_date() -> None:
-    """`python docs/generate.py --check` finds nothing to change."""
-    done = _generate("--check")
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-
-
-def test_a_stale_page_is_found_and_written_anew(tmp_path: Path) -> None:
-    """A changed table makes the check fail and name the page; writing brings the table back."""
-    page = tmp_path / "states.md"
-    right = (REFERENCE / "states.md").read_text(encoding="utf-8")
-    page.write_text(right.replace("`QUEUED`", "`WAITING`", 1), encoding="utf-8")
-    assert page.read_text(encoding="utf-8") != right
-    done = _generate("--check", "--folder", str(tmp_path))
-    assert done.returncode == 1
-    assert "states.md" in done.stdout
-    assert _generate("--folder", str(tmp_path)).returncode == 0
-    assert page.read_text(encoding="utf-8") == right
-
-
-def test_an_unknown_part_is_an_error(tmp_path: Path) -> None:
-    """A page that asks for a part which nobody makes is told, not passed over."""
-    (tmp_path / "page.md").write_text("<!-- generated: nonsense -->\n<!-- end of nonsense -->\n", encoding="utf-8")
-    done = _generate("--check", "--folder", str(tmp_path))
-    assert done.returncode != 0
-    assert "nonsense" in done.stderr
-
-
-def test_every_part_is_used() -> None:
-    """What can be made from the code stands on some page, and each part is closed."""
-    sys.path.insert(0, str(DOCS))
-    try:
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """``docs/generate.py``, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", sys.path.copy())
         specification = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
         assert specification is not None
         assert specification.loader is not None
         module = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(DOCS))
+    return module
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    """`python docs/generate.py --check` finds nothing to change."""
+    command = [sys.executable, str(DOCS / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+
+
+def test_a_stale_page_is_found_and_written_anew(
+    generator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A changed table makes the check fail and name the page; writing brings the table back."""
+    page = tmp_path / "states.md"
+    right = (REFERENCE / "states.md").read_text(encoding="utf-8")
+    page.write_text(right.replace("`QUEUED`", "`WAITING`", 1), encoding="utf-8")
+    assert page.read_text(encoding="utf-8") != right
+    monkeypatch.setattr(sys, "argv", ["generate.py", "--check", "--folder", str(tmp_path)])
+    assert generator.main() == 1
+    assert "states.md" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["generate.py", "--folder", str(tmp_path)])
+    assert generator.main() == 0
+    assert page.read_text(encoding="utf-8") == right
+
+
+def test_an_unknown_part_is_an_error(generator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that asks for a part which nobody makes is told, not passed over."""
+    (tmp_path / "page.md").write_text("<!-- generated: nonsense -->\n<!-- end of nonsense -->\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["generate.py", "--check", "--folder", str(tmp_path)])
+    with pytest.raises(SystemExit, match="nonsense"):
+        generator.main()
+
+
+def test_every_part_is_used(generator: ModuleType) -> None:
+    """What can be made from the code stands on some page, and each part is closed."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     begun = re.findall(r"<!-- generated: (\w+) -->", text)
-    assert sorted(begun) == sorted(module.BLOCKS)
+    assert sorted(begun) == sorted(generator.BLOCKS)
     assert sorted(re.findall(r"<!-- end of (\w+) -->", text)) == sorted(begun)
 
 

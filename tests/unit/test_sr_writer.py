@@ -1,7 +1,7 @@
 """The report says what was measured, of what and by whom, whatever the source looks like."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from io import BytesIO
 
 import highdicom
@@ -56,13 +56,14 @@ class Made:
         self.measurements: VesselMeasurements = measure_vessels(source, self.found)
         self.report = build_report(source, self.segmentation, self.measurements, replace(identity, **REPORT))
 
+    @cached_property
     def read(self) -> highdicom.sr.Comprehensive3DSR:
         """The report as highdicom reads it from its file."""
         return highdicom.sr.srread(BytesIO(encode_segmentation(self.report)))
 
     def groups(self) -> list:
         """Its measurement groups in order."""
-        content = self.read().content
+        content = self.read.content
         return [*content.get_planar_roi_measurement_groups(), *content.get_volumetric_roi_measurement_groups()]
 
 
@@ -83,7 +84,7 @@ def texts(item: Dataset, meaning: str) -> list[str]:
 def test_numbers_are_read_back_equal(name):
     """By tracking UID of each segment: every measurement with its value, unit and code, for every class of source."""
     made = standard(name)
-    content = made.read().content
+    content = made.read.content
     for number, segment in enumerate(made.segmentation.SegmentSequence, 1):
         assert segment.TrackingUID == IDENTITY.uid("segment", number, "tracking")
         groups = [
@@ -142,7 +143,7 @@ def test_required_attributes_stand(name):
 def test_all_that_is_referred_to_is_evidence(name):
     """Source instances and segmentation stand in the evidence, with their series (PS3.3 C.17.2.3)."""
     made = standard(name)
-    evidence = {(series, instance, sop_class) for _, series, instance, sop_class in made.read().get_evidence()}
+    evidence = {(series, instance, sop_class) for _, series, instance, sop_class in made.read.get_evidence()}
     series = str(made.source.datasets[0].SeriesInstanceUID)
     expected = {(series, str(h.SOPInstanceUID), str(h.SOPClassUID)) for h in made.source.datasets}
     own = made.segmentation
@@ -176,7 +177,7 @@ def test_the_finding_is_that_of_the_segment():
 def test_the_observer_is_the_device():
     """TID 1004 with the device UID of model and weights, which the equipment carries too (IHE AIR)."""
     report = Made(CASES["ct"].series())
-    (observer,) = report.read().content.get_observer_contexts(codes.DCM.Device)
+    (observer,) = report.read.content.get_observer_contexts(codes.DCM.Device)
     device = observer.observer_identifying_attributes
     assert (device.uid, device.name, device.manufacturer_name, device.model_name) == (
         IDENTITY.device_uid,
