@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from worker.model_folder.recognising import RawModel
 
 _CHUNK = 4 * 1024 * 1024
 _LICENSE_FILE = "LICENSE"
+CopyFile = Callable[[Path, Path, BytesCallback], ManifestFile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,13 @@ class Description:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def adopt(raw: RawModel, out: Path, said: Description, progress: BytesCallback = lambda _bytes: None) -> ModelManifest:
+def adopt(
+    raw: RawModel,
+    out: Path,
+    said: Description,
+    progress: BytesCallback = lambda _bytes: None,
+    copy: CopyFile | None = None,
+) -> ModelManifest:
     """Copy the allowed files of a model into a new folder and write its manifest.
 
     The folder appears under its name when it is whole, or not at all.
@@ -57,6 +64,7 @@ def adopt(raw: RawModel, out: Path, said: Description, progress: BytesCallback =
         out: The folder to make; it must not exist.
         said: About the model.
         progress: Called with the number of bytes copied since the last call.
+        copy: Copies one file, for systems that change some on the way.
 
     Raises:
         ConfigurationError: Something is there already, the licence is not known, or a value is wrong.
@@ -72,11 +80,11 @@ def adopt(raw: RawModel, out: Path, said: Description, progress: BytesCallback =
     if said.license_file is not None and not said.license_file.is_file():
         raise NotFoundError(f"{said.license_file} is no file with the text of a licence")
     with new_folder(out) as folder:
-        files = {name: _copied(raw.folder / name, folder / name, progress) for name in raw.files}
+        files = {name: (copy or copied)(raw.folder / name, folder / name, progress) for name in raw.files}
         license_file = raw.license_file
         if said.license_file is not None:
             license_file = _LICENSE_FILE
-            files[license_file] = _copied(said.license_file, folder / license_file, progress)
+            files[license_file] = copied(said.license_file, folder / license_file, progress)
         manifest = _manifest(raw, said, license_name, license_file, files, parameters_of(folder, files))
         write_manifest(folder, manifest)
     return manifest
@@ -109,7 +117,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _copied(source: Path, target: Path, progress: BytesCallback) -> ManifestFile:
+def copied(source: Path, target: Path, progress: BytesCallback) -> ManifestFile:
     """Copy and hash in one go: a model may be larger than memory and the disk's cache."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0

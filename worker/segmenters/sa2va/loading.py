@@ -1,6 +1,6 @@
 """Loads published weights one tensor at a time, so that no tensor is in memory twice."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,27 +18,19 @@ _EMBEDDING = "internvl.model.language_model.embed_tokens.weight"
 
 
 class Checkpoint:
-    """The tensors of one or many safetensors files, by name; nothing is read before it is asked for.
+    """The tensors of a checkpoint by name; none is read before it is asked for.
 
-    Attributes:
+    Args:
         shapes: Of every tensor.
+        read: Reads one.
     """
 
-    def __init__(self, files: Mapping[str, "_File"], shapes: Shapes) -> None:
-        self._files = files
-        self.shapes = shapes
+    def __init__(self, shapes: Shapes, read: Callable[[str], Tensor]) -> None:
+        self.shapes, self.tensor = shapes, read
 
-    def __iter__(self) -> Iterator[str]:
-        """The names in the order in which they lie in the files."""
-        return iter(self._files)
-
-    def tensor(self, name: str) -> Tensor:
-        """Read one tensor."""
-        tensor: Tensor = self._files[name].get_tensor(name)  # type: ignore[no-untyped-call]  # the library has no types
-        return tensor
-
-
-_File = safe_open
+    def without_numbers(self) -> "Checkpoint":
+        """The same names and shapes, to check them without reading or holding anything."""
+        return Checkpoint(self.shapes, lambda name: torch.empty(self.shapes[name], device="meta"))
 
 
 @contextmanager
@@ -48,7 +40,7 @@ def open_checkpoint(files: Iterable[Path]) -> Iterator[Checkpoint]:
     Raises:
         ConfigurationError: There is no file, one is no safetensors file, or two hold a tensor of the same name.
     """
-    by_name: dict[str, _File] = {}
+    by_name: dict[str, safe_open] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     with ExitStack() as stack:
         for file in files:
@@ -63,7 +55,12 @@ def open_checkpoint(files: Iterable[Path]) -> Iterator[Checkpoint]:
                 shapes[name] = tuple(opened.get_slice(name).get_shape())
         if not by_name:
             raise ConfigurationError("The folder lists no safetensors file with weights")
-        yield Checkpoint(by_name, shapes)
+
+        def read(name: str) -> Tensor:
+            tensor: Tensor = by_name[name].get_tensor(name)  # type: ignore[no-untyped-call]  # it has no types
+            return tensor
+
+        yield Checkpoint(shapes, read)
 
 
 def load_network(
@@ -88,7 +85,7 @@ def load_network(
     """
     network = network_without_weights(config)
     filling = _Filling(network, config.sizes.llm_config, device, dtype)
-    names = list(checkpoint)
+    names = list(checkpoint.shapes)
     for number, name in enumerate(names):
         filling.put(name, checkpoint.tensor(name))
         progress((number + 1) / len(names))

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from dicom_core.errors import ConfigurationError
 from worker.model_folder.opening import ModelFolder
-from worker.segmenters.sa2va.configuration import Sa2vaSizes, network_config, read_sizes
+from worker.segmenters.sa2va.configuration import NetworkConfig, Sa2vaSizes, network_config, read_sizes
 from worker.segmenters.sa2va.drawing import Drawer, Drawn, probability
 from worker.segmenters.sa2va.found import DrawnMask, SpokenAnswer
-from worker.segmenters.sa2va.loading import load_network, open_checkpoint
+from worker.segmenters.sa2va.loading import Checkpoint, load_network, open_checkpoint
 from worker.segmenters.sa2va.network import Sa2vaNetwork
 from worker.segmenters.sa2va.picture_tensors import Picture, cut_tiles, for_language_model, for_sam2
 from worker.segmenters.sa2va.reading import Answer, AnswerMode, PictureReader
@@ -52,22 +52,35 @@ class Sa2vaModel:
 
         Args:
             folder: With config.json, tokenizer.json and safetensors files.
-            device: Where to; ``"meta"`` only checks that everything fits.
+            device: Where to.
             dtype: What the weights become.
             progress: Called with the share that is loaded.
 
         Raises:
             ConfigurationError: A file is missing, or not what it should be.
         """
-        for name in (CONFIG_FILE, TOKENIZER_FILE):
-            if not folder.has(name):
-                raise ConfigurationError(f"{folder.folder} lists no {name}, which a Sa2VA needs")
-        sizes = read_sizes(folder.path(CONFIG_FILE).read_bytes(), str(folder.folder / CONFIG_FILE))
-        words = Words(folder.path(TOKENIZER_FILE))
+        words = _words(folder)
         with open_checkpoint([folder.path(name) for name in folder.names(".safetensors")]) as checkpoint:
-            config = network_config(sizes, checkpoint.shapes, words.piece, folder.manifest.settings.get("sam2"))
+            config = _config(folder, words, checkpoint)
             network = load_network(config, checkpoint, device=torch.device(device), dtype=dtype, progress=progress)
         return cls(network, words)
+
+    @staticmethod
+    def parameters_in(folder: ModelFolder) -> int:
+        """Load a folder strictly without its numbers, and count what would be learned.
+
+        Raises:
+            ConfigurationError: A file is missing, or not what it should be.
+        """
+        words = _words(folder)
+        with open_checkpoint([folder.path(name) for name in folder.names(".safetensors")]) as checkpoint:
+            network = load_network(
+                _config(folder, words, checkpoint),
+                checkpoint.without_numbers(),
+                device=torch.device("meta"),
+                dtype=torch.float32,
+            )
+        return sum(parameter.numel() for parameter in network.parameters())
 
     @property
     def parameters(self) -> int:
@@ -146,6 +159,18 @@ class RunTracker:
             drawn = self._tracker.draw(frame, seen.of(one))
             masks += _masks(drawn, [(owner, frame) for owner in self._owners], picture.shape[:2])
         return masks
+
+
+def _words(folder: ModelFolder) -> Words:
+    for name in (CONFIG_FILE, TOKENIZER_FILE):
+        if not folder.has(name):
+            raise ConfigurationError(f"{folder.folder} lists no {name}, which a Sa2VA needs")
+    return Words(folder.path(TOKENIZER_FILE))
+
+
+def _config(folder: ModelFolder, words: Words, checkpoint: Checkpoint) -> NetworkConfig:
+    sizes = read_sizes(folder.path(CONFIG_FILE).read_bytes(), str(folder.folder / CONFIG_FILE))
+    return network_config(sizes, checkpoint.shapes, words.piece, folder.manifest.settings.get("sam2"))
 
 
 def spoken(answers: Sequence[Sequence[Answer]], first: int) -> list[SpokenAnswer]:
