@@ -1,0 +1,197 @@
+"""Asking about a series again over the JSON API, and everything that must not be able to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dicom_sources
+import pytest
+import worker_bench
+from fastapi.testclient import TestClient
+
+from console.web.application import make_application
+from db import jobs, reports
+from db.session import Record
+from dicom_core.job import JobState
+from dicom_core.prompt import Prompt
+from dicom_core.settings import Settings
+
+JSON = {"Content-Type": "application/json"}
+RULES = [{**worker_bench.RULE, "segmenter": "ridge", "destinations": ["shelf"]}]
+
+
+class Site:
+    """A complete study of one series, its job, and a browser on this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings: Settings = worker_bench.settings_for(folder, rules=RULES)
+        self.record: Record = worker_bench.fresh_record(self.settings)
+        datasets = dicom_sources.xa_runs((2,), 16, 24)
+        self.study = worker_bench.receive(self.settings, self.record, datasets)
+        (self.job,) = worker_bench.complete(self.settings, self.record)
+        self.address = f"/api/v1/studies/{self.study}/runs"
+
+    def client(self, host: str = "127.0.0.1", **web: Any) -> TestClient:
+        settings = self.settings.model_copy(update={"web": self.settings.web.model_copy(update=web)})
+        application = make_application(settings, self.record)
+        return TestClient(application, base_url="http://localhost:8042", client=(host, 50000))
+
+    def body(self, **changes: Any) -> dict[str, Any]:
+        return {"series_instance_uid": self.job.series_instance_uid, "segmenter": "ridge", **changes}
+
+    def jobs(self) -> int:
+        return len(reports.jobs(self.record))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    made.record.close()
+
+
+@pytest.fixture
+def _takes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry's ridge takes every way of asking, as far as its info goes."""
+    from dataclasses import replace
+
+    from dicom_core.prompt import PromptKind
+    from worker.segmenters import registry
+
+    info = replace(registry.info("ridge"), prompts=frozenset(PromptKind))
+    monkeypatch.setattr(registry, "info", lambda _word, _models: info)
+
+
+@pytest.mark.usefixtures("_takes_everything")
+def test_question_becomes_a_job(site: Site) -> None:
+    """202 with the job: a new generation, by hand, to the destinations of the rule."""
+    prompt = {
+        "questions": [{"text": "artery", "segment": "artery"}],
+        "boxes": [{"left": 1, "top": 2, "right": 9, "bottom": 9}],
+    }
+    answer = site.client().post(site.address, json=site.body(prompt=prompt))
+    assert answer.status_code == 202, answer.text
+    job = jobs.get(site.record, answer.json()["job"]["job_id"])
+    assert (job.state, job.generation, job.rule, job.destinations) == (JobState.QUEUED, 2, "all", ("shelf",))
+    asked = Prompt.from_stored(job.prompt)
+    assert asked.by_hand
+    assert (asked.questions[0].segment, asked.boxes[0].bottom) == ("artery", 9)
+    assert job.input_hash == site.job.input_hash
+    assert job.configuration_hash != site.job.configuration_hash
+    (row,) = reports.audit_rows(site.record, reports.AuditQuery(event="run-requested"))
+    assert (row.address, row.detail["by"], row.detail["prompt"]) == ("127.0.0.1", "web", "artery; 1 box")
+    again = site.client().post(site.address, json=site.body(prompt=prompt))
+    assert again.json()["job"]["job_id"] == job.job_id
+
+
+@pytest.mark.usefixtures("_takes_everything")
+def test_text_alone_is_one_question(site: Site) -> None:
+    """The short form, in any language; without a segmenter that of the rule is asked."""
+    answer = site.client().post(site.address, json={**site.body(prompt="Gefäße"), "segmenter": ""})
+    assert answer.json()["job"]["segmenter"] == "ridge"
+    assert Prompt.from_stored(answer.json()["job"]["prompt"]).questions[0].text == "Gefäße"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({**JSON, "Origin": "http://evil.example.org"}, 403),
+        ({**JSON, "Origin": "null"}, 403),
+        ({**JSON, "Origin": "http://localhost:9999"}, 403),
+        ({**JSON, "Sec-Fetch-Site": "cross-site"}, 403),
+        ({**JSON, "Sec-Fetch-Site": "same-site"}, 403),
+        ({**JSON, "Host": "evil.example.org"}, 400),
+    ],
+)
+def test_pages_of_others_are_refused(site: Site, headers: dict[str, str], status: int) -> None:
+    """What a browser sends for a page elsewhere: a form, a foreign or opaque origin, a rebound name."""
+    import json
+
+    answer = site.client().post(site.address, content=json.dumps(site.body()), headers=headers)
+    assert answer.status_code == status, answer.text
+    assert site.jobs() == 1
+
+
+def test_own_pages_and_programs_are_taken(site: Site) -> None:
+    """The same site's page, and programs, which tell of no page."""
+    own = {"Origin": "http://localhost:8042", "Sec-Fetch-Site": "same-origin"}
+    assert site.client().post(site.address, json=site.body(), headers=own).status_code == 202
+    assert site.client().post(site.address, json=site.body(), headers={"Sec-Fetch-Site": "none"}).status_code == 202
+
+
+def test_no_page_elsewhere_may_ask_first(site: Site) -> None:
+    """A preflight gets no permission, so that no browser sends JSON for a foreign page."""
+    headers = {"Origin": "http://evil.example.org", "Access-Control-Request-Method": "POST"}
+    answer = site.client().options(site.address, headers=headers)
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("caller", "allowed", "status"),
+    [
+        ("192.0.2.7", ("127.0.0.1",), 403),
+        ("192.0.2.7", ("192.0.2.0/24",), 202),
+        ("::ffff:192.0.2.7", ("192.0.2.0/24",), 202),
+        ("127.0.0.1", (), 403),
+        ("testclient", ("testclient",), 403),
+    ],
+)
+def test_only_named_addresses_may_ask(site: Site, caller: str, allowed: tuple[str, ...], status: int) -> None:
+    """There is no sign-in: the address decides, and by default only this machine's counts."""
+    answer = site.client(caller, runs_from=allowed).post(site.address, json=site.body())
+    assert answer.status_code == status
+    assert site.jobs() == (2 if status == 202 else 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": {"mask": "/etc/passwd"}}, "mask"),
+        ({"prompt": {"example": {"picture": "/etc/passwd", "boxes": []}}}, "example"),
+        ({"prompt": {"by_hand": False}}, "by_hand"),
+        ({"prompt": {"questions": [{"text": "x", "segment": "nose"}]}, "segmenter": ""}, "cannot be asked"),
+        ({"prompt": "x" * 1001}, "1000"),
+        ({"prompt": "vessels"}, "ridge cannot be asked by text"),
+        ({"segmenter": ""}, "nothing is asked"),
+        ({"segmenter": "ridge+ridge"}, "cannot refine another"),
+        ({"series_instance_uid": "x"}, "not a UID"),
+        ({"destinations": ["elsewhere"]}, "destinations"),
+    ],
+)
+def test_wrong_questions_are_refused_in_words(site: Site, changes: dict[str, Any], said: str) -> None:
+    """422: no file of this machine, no unknown words, nothing that the segmenter cannot be asked."""
+    answer = site.client().post(site.address, json=site.body(**changes))
+    assert (answer.status_code, said in answer.text) == (422, True), answer.text
+    assert site.jobs() == 1
+
+
+@pytest.mark.usefixtures("_takes_everything")
+def test_unknown_type_of_segment_is_refused(site: Site) -> None:
+    """Before the job, not after an hour in the queue."""
+    prompt = {"questions": [{"text": "x", "segment": "nose"}]}
+    answer = site.client().post(site.address, json=site.body(prompt=prompt))
+    assert (answer.status_code, "'nose' is no type of segment" in answer.text) == (422, True)
+
+
+def test_unknown_and_busy_studies(site: Site) -> None:
+    """404 for what is not there; 409 while images are still coming."""
+    client = site.client()
+    assert client.post("/api/v1/studies/1.2.3/runs", json=site.body()).status_code == 404
+    assert client.post(site.address, json=site.body(series_instance_uid="1.2.3")).status_code == 404
+    assert client.post(site.address, json=site.body(segmenter="rigde")).status_code == 404
+    late = dicom_sources.xa_runs((2,), 16, 24, StudyInstanceUID=site.study)
+    worker_bench.receive(site.settings, site.record, late)
+    answer = client.post(site.address, json=site.body())
+    assert (answer.status_code, "is being received" in answer.json()["detail"]) == (409, True)
+
+
+def test_own_results_are_never_segmented(site: Site) -> None:
+    """The loop guard holds for persons too."""
+    own = dicom_sources.xa_still(16, 24, Manufacturer="vesselq")
+    study = worker_bench.receive(site.settings, site.record, own)
+    worker_bench.complete(site.settings, site.record)
+    body = site.body(series_instance_uid=str(own[0].SeriesInstanceUID))
+    answer = site.client().post(f"/api/v1/studies/{study}/runs", json=body)
+    assert (answer.status_code, "result of vesselq itself" in answer.text) == (409, True)
