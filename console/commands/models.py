@@ -117,6 +117,9 @@ def convert(
         list[str] | None,
         typer.Option("--class", metavar="KEY=LABEL", help="What it finds, by coded vessel type; repeatable, in order."),
     ] = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="TYPE", help="Of the weights of sa2va: bfloat16 (the default) or float32.")
+    ] = "",
     settings_file: Annotated[
         Path | None, typer.Option("--settings", metavar="TOML", help="What its system must know of the model.")
     ] = None,
@@ -143,7 +146,7 @@ def convert(
     )  # fmt: skip
     total = sum((raw.folder / file).stat().st_size for file in raw.files)
     with bytes_bar("converting", total, quiet=json) as progress:
-        manifest = convert_model(raw, out, said, progress)
+        manifest = convert_model(raw, out, said, progress, dtype=dtype)
     if json:
         print_json({"folder": out, "left_out": raw.left_out, **manifest.model_dump(mode="json")})
         return

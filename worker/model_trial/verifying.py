@@ -43,13 +43,25 @@ def verify(
     except VesselqError as error:
         return (*findings, Finding("load", Health.FAILS, str(error)))
     seconds = time.perf_counter() - began
-    return (*findings, Finding("load", Health.OK, f"{seconds:.1f} s on {device}"), *_tested(segmenter), *_memory())
+    loaded = Finding("load", Health.OK, f"{seconds:.1f} s on {device}, no weight missing or left over")
+    return (*findings, loaded, *_words(folder), *_tested(segmenter), *_memory())
 
 
 def _loaded(folder: Path, device: str) -> Segmenter:
     manifest = read_manifest(folder)
     model = ModelFolder(folder, manifest)
     return registry.load("model", {"model": {"system": manifest.system, "folder": model}}, device)
+
+
+def _words(folder: Path) -> tuple[Finding, ...]:
+    """The numbers of the words that a Sa2VA hangs on: another tokenizer would make it talk nonsense."""
+    manifest = read_manifest(folder)
+    if manifest.system != "sa2va":
+        return ()
+    from worker.segmenters.sa2va.conversion import special_words
+
+    numbers = special_words(ModelFolder(folder, manifest))
+    return (Finding("words", Health.OK, ", ".join(f"{word} is {number}" for word, number in numbers.items())),)
 
 
 def _tested(segmenter: Segmenter) -> tuple[Finding, ...]:
