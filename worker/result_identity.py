@@ -59,5 +59,5 @@ def _parameters(request: SeriesRequest) -> dict[str, str]:
         key if alone else f"{name}.{key}": str(value)
         for name, table in sorted(request.segmenter_settings.items())
         for key, value in sorted(table.items())
-        if key not in _NOT_IN_OBJECTS
+        if key not in _NOT_IN_OBJECTS and (alone or name != request.segmenter)  # a chain tells its own itself
     }

@@ -216,3 +216,27 @@ def test_send_without_dicom_files(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["send", str(place), "--to", "127.0.0.1:1", "--called", "PACS"])
         assert result.exit_code == 4
         assert result.stderr.count("\n") == 1
+
+
+def test_config_check_of_prompts_and_chains(tmp_path: Path) -> None:
+    """What a segmenter cannot be asked, and what cannot refine another: each at its key of the rule."""
+    file = tmp_path / "vesselq.toml"
+    when = 'when = { keyword = "Modality", exists = true }'
+    rules = [
+        'segmenter = "ridge"\nprompt = "vessels"',
+        'segmenter = "ridge"\nchain = ["vesselnet"]',
+        'segmenter = "ridge"\nchain = ["magic"]',
+        'segmenter = "tuned"\nprompt = { questions = [{ text = "x", segment = "artery" }] }',
+    ]
+    text = "\n".join(f'[[rules]]\nname = "rule{number}"\n{when}\n{rule}' for number, rule in enumerate(rules))
+    file.write_text(f'{text}\n[models.tuned]\nsystem = "ridge"\nthreshold = 0.4\n[models."tuned+ridge"]\nnear = 1\n')
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(file), "--json"])
+    told = [problem["text"] for problem in json.loads(result.stdout)["problems"]]
+    expected = [
+        "rules[0].prompt: The segmenter ridge cannot be asked by text: it takes no prompt",
+        "rules[1].chain: The segmenter vesselnet cannot refine another: it takes no boxes",
+        "rules[2].chain: There is no segmenter 'magic'; known are: ",
+        "rules[3].prompt: The segmenter ridge cannot be asked by text",
+    ]
+    assert len(told) == len(expected)
+    assert all(text.startswith(start) for text, start in zip(told, expected, strict=True))

@@ -1,5 +1,7 @@
 """From the headers of a quiet study to what is done with each of its series."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,9 @@ import dicom_sources
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_core.errors import SpoolError
+from dicom_core.errors import ConfigurationError, ConflictError, SpoolError
 from dicom_core.job import JobRequest, JobState
+from dicom_core.prompt import Prompt
 from dicom_core.result import ResultKind
 from dicom_core.settings import Settings
 from dicom_core.spool import Spool
@@ -180,3 +183,73 @@ def test_what_destinations_get_does_not_change_the_configuration(spool: Spool) -
     assert one.wanted != other.wanted
     assert one.configuration_hash == other.configuration_hash
     assert decide(spool, datasets, rules=rules, destinations=[shelf()], segmentation={"viewer_hints": False}) != one
+
+
+def _stored(spool: Spool, datasets: Sequence[Dataset]) -> StoredSeries:
+    instances = []
+    for number, dataset in enumerate(datasets):
+        path = f"instances/00/{number}.dcm"
+        dataset.save_as(spool.path(path), enforce_file_format=True)
+        instances.append(
+            StoredInstance(str(dataset.SOPInstanceUID), "1.2", "1.2.840.10008.1.2.1", f"{number}" * 64, path)
+        )
+    return StoredSeries("1.2.3", "1.2.3.4", "CT", tuple(instances), "A", "B", "127.0.0.1")
+
+
+def test_rule_s_prompt_and_chain_reach_the_job(spool: Spool) -> None:
+    """The words as they are, a full prompt as JSON, a chain as one word; each is another configuration."""
+    datasets = dicom_sources.ct_series(frames=1, rows=8, columns=8)
+    plain = decide(spool, datasets)
+    words = decide(spool, datasets, rules=[{**CT_RULE, "prompt": "Gefäße"}])
+    table = {"questions": [{"text": "artery", "segment": "artery"}]}
+    asked = decide(spool, datasets, rules=[{**CT_RULE, "prompt": table}])
+    chain = decide(spool, datasets, rules=[{**CT_RULE, "chain": ["medsam"]}])
+    tuned = decide(
+        spool, datasets, rules=[{**CT_RULE, "chain": ["medsam"]}], models={"ridge+medsam": {"agreement": 0.6}}
+    )
+    assert (plain.prompt, words.prompt) == ("", "Gefäße")
+    assert Prompt.from_stored(asked.prompt).questions[0].segment == "artery"
+    assert (plain.segmenter, chain.segmenter) == ("ridge", "ridge+medsam")
+    assert len({one.configuration_hash for one in (plain, words, asked, chain, tuned)}) == 5
+
+
+def test_configuration_hash_of_earlier_releases_is_kept(spool: Spool) -> None:
+    """An upgrade does not make studies new that were segmented by one model without a prompt, tuned or not."""
+    datasets = dicom_sources.ct_series(frames=1, rows=8, columns=8)
+    for table in ({}, {"threshold": 0.4}):
+        decides = {
+            "segmenter": "ridge",
+            "prompt": "",
+            "model": table,
+            "segmentation": Settings().segmentation.model_dump(exclude={"series_number"}),
+        }
+        expected = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
+        models = {"ridge": table, "other": {"system": "ridge"}} if table else {}
+        assert decide(spool, datasets, models=models).configuration_hash == expected
+
+
+def test_person_asks_by_hand(spool: Spool) -> None:
+    """The rule gives destinations and priority; prompt and segmenter are the person's."""
+    requests = JobRequests(Settings(rules=[SKIP_LOCALIZERS, CT_RULE]), spool)
+    series = _stored(spool, dicom_sources.ct_series(frames=2, rows=8, columns=8))
+    request = requests.by_hand(series, Prompt.of_text("vessels"))
+    assert (request.state, request.rule, request.segmenter, request.priority) == (JobState.QUEUED, "ct", "ridge", 7)
+    assert Prompt.from_stored(request.prompt).by_hand
+    assert requests.by_hand(series, Prompt.of_text("vessels"), "sam").segmenter == "sam"
+    rule_says = decide(
+        spool, dicom_sources.ct_series(frames=1, rows=8, columns=8), rules=[{**CT_RULE, "prompt": "vessels"}]
+    )
+    assert request.configuration_hash != rule_says.configuration_hash
+
+
+def test_person_asks_about_a_series_that_no_rule_wants(spool: Spool) -> None:
+    """With a segmenter it goes back to the sender; without one there is nothing to ask."""
+    requests = JobRequests(Settings(rules=[]), spool)
+    series = _stored(spool, dicom_sources.ct_series(frames=2, rows=8, columns=8))
+    request = requests.by_hand(series, Prompt(), "ridge")
+    assert (request.rule, request.segmenter, request.destinations) == ("", "ridge", ("sender",))
+    with pytest.raises(ConfigurationError, match=r"name a segmenter: .*no rule wants it"):
+        requests.by_hand(series, Prompt.of_text("vessels"))
+    own = _stored(spool, dicom_sources.ct_series(frames=1, rows=8, columns=8, Manufacturer="vesselq"))
+    with pytest.raises(ConflictError, match="never segmented"):
+        requests.by_hand(own, Prompt(), "ridge")

@@ -7,6 +7,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
+from dicom_core.chain import names_in, tables_of
+from dicom_core.prompt import Prompt
 from dicom_core.routing import LONGEST_COMPARED_TEXT, Condition, Rule, first_match, values_of
 
 
@@ -170,3 +172,56 @@ def test_rule_names_are_words(name):
     """They are stored and shown."""
     with pytest.raises(ValidationError):
         _rule(name, "CT", segmenter="ridge")
+
+
+ALL = {"name": "all", "when": {"keyword": "Modality", "exists": True}, "segmenter": "sa2va"}
+
+
+def test_prompt_of_a_rule_is_a_text_or_a_table():
+    """Plain words are one question; a table says more; nothing asks nothing."""
+    assert Rule(**ALL).prompt == Prompt()
+    assert Rule(**ALL, prompt="Gefäße").prompt.questions[0].text == "Gefäße"
+    table = {"questions": [{"text": "artery", "segment": "artery"}, {"text": "vein"}], "mask": "/masks/heart.png"}
+    rule = Rule(**ALL, prompt=table)
+    assert rule.prompt.in_words() == "artery; vein; a mask"
+    assert Rule.model_validate(rule.model_dump()) == rule
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ({"questions": [{"text": "x"}], "by_hand": True}, "a rule is no person"),
+        ("x" * 1001, "1000"),
+        ({"question": "x"}, "question"),
+        ({"boxes": [{"left": 5, "top": 1, "right": 2, "bottom": 3}]}, "right must not be left"),
+    ],
+)
+def test_wrong_prompt_of_a_rule_is_refused(prompt, said):
+    """At the start, in words, not when the first study comes."""
+    with pytest.raises(ValidationError, match=said):
+        Rule(**ALL, prompt=prompt)
+
+
+def test_chain_is_one_word():
+    """The segmenters of a rule in the order in which they work."""
+    assert Rule(**ALL).segments_by == "sa2va"
+    assert Rule(**ALL, chain=["medsam", "sam"]).segments_by == "sa2va+medsam+sam"
+    assert Rule(**{**ALL, "segmenter": "", "skip": "not wanted"}).segments_by == ""
+    assert names_in("a+b + c") == ("a", "b", "c")
+    models = {"a": {"x": 1}, "c": {}, "a+b": {"near": 1}, "a+c": {}}
+    assert tables_of("a+b", models) == {"a": {"x": 1}, "a+b": {"near": 1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"segmenter": "a+b"}, "names the others in 'chain'"),
+        ({"chain": ["a+b"]}, "names the others in 'chain'"),
+        ({"segmenter": "", "skip": "no", "chain": ["a"]}, "has no 'chain'"),
+        ({"chain": ["x" * 60]}, "more than 64 characters"),
+    ],
+)
+def test_wrong_chain_is_refused(changes, said):
+    """What no job could bear, or would mean two things."""
+    with pytest.raises(ValidationError, match=said):
+        Rule(**{**ALL, **changes})
