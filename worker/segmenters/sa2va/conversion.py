@@ -19,7 +19,7 @@ from worker.model_folder.adopting import Description, adopt, copied
 from worker.model_folder.manifest import ManifestFile, ModelManifest
 from worker.model_folder.opening import BytesCallback, ModelFolder
 from worker.model_folder.recognising import RawModel, looked_at
-from worker.segmenters.sa2va.model import Sa2vaModel
+from worker.segmenters.sa2va.model import TOKENIZER_FILE, Sa2vaModel
 from worker.segmenters.sa2va.words import Words
 
 _WEIGHTS = ".safetensors"
@@ -70,7 +70,7 @@ def check_layout(folder: ModelFolder) -> int:
 
 def special_words(folder: ModelFolder) -> dict[str, int]:
     """The numbers of the words that everything hangs on, for a report."""
-    words = Words(folder.path("tokenizer.json"))
+    words = Words.read(folder.path(TOKENIZER_FILE))
     return {"<IMG_CONTEXT>": words.piece, "[SEG]": words.segment, "<|im_end|>": words.stop}
 
 

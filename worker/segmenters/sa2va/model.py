@@ -87,6 +87,11 @@ class Sa2vaModel:
         """Numbers that were learned."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
+    def wait(self) -> None:
+        """Wait until the device has done what it was given, so that stages can be timed."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def tiles(self, picture: Picture, most: int) -> NDArray[np.uint8]:
         """Cut a picture for the language model; ``most`` 0 is what the checkpoint says."""
         limit = min(most or self.sizes.max_tiles, self.sizes.max_tiles)
@@ -165,7 +170,7 @@ def _words(folder: ModelFolder) -> Words:
     for name in (CONFIG_FILE, TOKENIZER_FILE):
         if not folder.has(name):
             raise ConfigurationError(f"{folder.folder} lists no {name}, which a Sa2VA needs")
-    return Words(folder.path(TOKENIZER_FILE))
+    return Words.read(folder.path(TOKENIZER_FILE))
 
 
 def _config(folder: ModelFolder, words: Words, checkpoint: Checkpoint) -> NetworkConfig:

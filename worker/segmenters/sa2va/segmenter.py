@@ -1,5 +1,7 @@
 """The sa2va segmenter: asked in words, for pictures and for runs, from weights that the site brings."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from dicom_core.prompt import PromptKind, Question
@@ -15,6 +17,9 @@ from worker.segmenters.interface import (
 )
 from worker.segmenters.sa2va.found import Found
 from worker.segmenters.sa2va.settings import Sa2vaSettings
+
+if TYPE_CHECKING:
+    from worker.segmenters.sa2va.model import Sa2vaModel
 
 _DEFAULT_QUESTION = "Please segment the blood vessel."
 
@@ -68,17 +73,26 @@ class Sa2vaSegmenter:
     ) -> None:
         if dtype == "auto":
             dtype = "float32" if device == "cpu" else "bfloat16"
-        self._settings = Sa2vaSettings(
-            answer, threshold, object_score_gate, max_tiles, batch, dtype, video, conditioning
-        )
+        settings = Sa2vaSettings(answer, threshold, object_score_gate, max_tiles, batch, dtype, video, conditioning)
         opened = open_folder(folder, "sa2va", accept_license=accept_license)
-        self.info = opened.info(type(self).info)
-        self._question = str(opened.manifest.settings.get("question", _DEFAULT_QUESTION))
         import torch
 
         from worker.segmenters.sa2va.model import Sa2vaModel
 
-        self.model: Sa2vaModel = Sa2vaModel.open(opened, device, getattr(torch, dtype))
+        model = Sa2vaModel.open(opened, device, getattr(torch, dtype))
+        question = str(opened.manifest.settings.get("question", _DEFAULT_QUESTION))
+        self._take(model, opened.info(type(self).info), settings, question)
+
+    @classmethod
+    def around(cls, model: "Sa2vaModel", settings: Sa2vaSettings) -> "Sa2vaSegmenter":
+        """Make a segmenter of a network that comes from no folder."""
+        made = cls.__new__(cls)
+        made._take(model, cls.info, settings, _DEFAULT_QUESTION)  # noqa: SLF001  # its own
+        return made
+
+    def _take(self, model: "Sa2vaModel", info: SegmenterInfo, settings: Sa2vaSettings, question: str) -> None:
+        self.model, self.info = model, info
+        self._settings, self._question = settings, question
 
     def segment(self, stack: ImageStack, prompt: Prompt, progress: ProgressCallback) -> Segmentation:
         """Find what is asked for in one series.

@@ -18,14 +18,14 @@ class Sa2vaSettings:
         ConfigurationError: One is out of range.
     """
 
-    answer: str
-    threshold: float
-    object_score_gate: float
-    max_tiles: int
-    batch: int
-    dtype: str
-    video: str
-    conditioning: str
+    answer: str = "generate"
+    threshold: float = 0.5
+    object_score_gate: float = 0.0
+    max_tiles: int = 0
+    batch: int = 4
+    dtype: str = "float32"
+    video: str = "auto"
+    conditioning: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the ranges."""

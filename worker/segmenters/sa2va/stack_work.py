@@ -117,4 +117,5 @@ class StackWork:
     def _timed(self, stage: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
+        self.model.wait()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began

@@ -32,7 +32,8 @@ class Words:
     """The vocabulary of one checkpoint; its numbers differ between sizes and are never assumed.
 
     Args:
-        file: ``tokenizer.json`` of the checkpoint.
+        tokenizer: Of the checkpoint.
+        where: What it is called in errors.
 
     Attributes:
         piece: Number of the word that stands for a piece of a picture.
@@ -41,24 +42,34 @@ class Words:
         usual_answer: Numbers of the answer that is put into the model's mouth, up to ``[SEG]``.
 
     Raises:
-        ConfigurationError: The file is no tokenizer, or not that of a Sa2VA.
+        ConfigurationError: It is not the tokenizer of a Sa2VA.
     """
 
-    def __init__(self, file: Path) -> None:
-        try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # noqa: BLE001  # the library raises nothing narrower
-            raise ConfigurationError(f"{file} is no tokenizer: {error}") from None
+    def __init__(self, tokenizer: Tokenizer, where: str = "The tokenizer") -> None:
+        self._tokenizer = tokenizer
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         found = {word: self._tokenizer.token_to_id(word) for word in (*_SPECIAL[:-1], _SEGMENT)}
         missing = [word for word, number in found.items() if number is None]
         if missing:
-            raise ConfigurationError(f"{file} is not the tokenizer of a Sa2VA: it lacks {', '.join(missing)}")
+            raise ConfigurationError(f"{where} is not that of a Sa2VA: it lacks {', '.join(missing)}")
         numbers = {word: number for word, number in found.items() if number is not None}
         self.piece, self.segment, self.stop = numbers[_PIECE], numbers[_SEGMENT], numbers[_STOP]
         answer = self._numbers(USUAL_ANSWER)
         self.usual_answer = answer[: answer.index(self.segment) + 1]
+
+    @classmethod
+    def read(cls, file: Path) -> "Words":
+        """Read ``tokenizer.json``.
+
+        Raises:
+            ConfigurationError: The file is no tokenizer, or not that of a Sa2VA.
+        """
+        try:
+            tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # noqa: BLE001  # the library raises nothing narrower
+            raise ConfigurationError(f"{file} is no tokenizer: {error}") from None
+        return cls(tokenizer, str(file))
 
     def question(self, text: str, *, pictures: int, pieces: int) -> Question:
         """Say what is shown and what is asked.
