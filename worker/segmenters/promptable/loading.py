@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dicom_core.errors import ConfigurationError
@@ -54,7 +55,7 @@ def load(model: ModelFolder, made_by: Any, config: Any) -> Any:
         network, told = made_by.from_pretrained(
             None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
         )
-    except (RuntimeError, ValueError, OSError) as error:
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         raise ConfigurationError(f"{path} cannot be loaded into the network that {CONFIG_FILE} describes") from error
     for said in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if told[said]:

@@ -28,6 +28,9 @@ class SamNetwork:
         model: ``transformers.SamModel`` in float32.
         device: Where it works.
         dtype: Numbers of its image encoder.
+
+    Attributes:
+        parameters: Numbers in the weights.
     """
 
     def __init__(self, model: Any, device: str, dtype: str) -> None:
@@ -35,6 +38,7 @@ class SamNetwork:
         self._dtype = DTYPES[dtype]
         self._model = model.to(self.device)
         self._model.vision_encoder.to(self._dtype)
+        self.parameters = sum(weight.numel() for weight in model.parameters())
         self.size = int(model.config.vision_config.image_size)
         self.mask_side = 4 * int(model.prompt_encoder.image_embedding_size[0])
 
