@@ -113,10 +113,10 @@ class SamPair:
         return fit_of(shape, None, (), size)
 
     def _embedding(self, picture: NDArray[np.uint8], fit: Fit) -> Numbers:
-        values = np.moveaxis(picture, -1, 0).astype(np.float32) / 255
+        values = np.asarray(np.moveaxis(picture, -1, 0) / np.float32(255), np.float32)
         if self._settings.min_max:
             low, high = float(values.min()), float(values.max())
-            values = (values - low) / max(high - low, 1e-8)
+            values = np.asarray((values - low) / max(high - low, 1e-8), np.float32)
         mean, std = (np.array(n, np.float32)[:, None, None] for n in (self._settings.mean, self._settings.std))
         return self._encoder.run({self._input: fit.forth((values - mean) / std)[None]})[0]
 

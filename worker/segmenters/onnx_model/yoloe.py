@@ -151,7 +151,7 @@ class ExportedYoloe:
 
     def _look(self, picture: NDArray[np.uint8], letterbox: Letterbox) -> tuple[Instances, Numbers]:
         """Instances and their masks ``(instances, rows, columns)`` as probabilities, 0 outside their boxes."""
-        shown = letterbox.forth(np.moveaxis(picture, -1, 0).astype(np.float32) / 255)
+        shown = letterbox.forth(np.asarray(np.moveaxis(picture, -1, 0) / np.float32(255), np.float32))
         first, second = self._session.run({self._input: shown[None]})
         # An exporter may write either output first; the masks have one axis more.
         answer, prototypes = (second, first) if first.ndim > second.ndim else (first, second)

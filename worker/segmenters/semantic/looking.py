@@ -82,4 +82,4 @@ class Looker:
                 )
             shares = expit(values) if self._output.activation == "sigmoid" else values
             made = [shares[:, list(group)].max(axis=1) for group in groups]
-        return np.clip(np.stack(made, axis=1), 0, 1).astype(np.float32)
+        return np.asarray(np.clip(np.stack(made, axis=1), 0, 1), np.float32)

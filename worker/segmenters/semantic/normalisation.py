@@ -57,10 +57,10 @@ class Normaliser:
         displayed = self._how.values == "display"
         if self._stack.is_colour:
             values = _channels(np.moveaxis(pixels, -1, 0).astype(np.float32), self._settings)
-            return values / 255 if displayed else values
+            return np.asarray(values / np.float32(255) if displayed else values, np.float32)
         if displayed:
             assert self._limits is not None  # noqa: S101 - a grey stack always has some
-            values = display_grey(pixels, self._limits).astype(np.float32)[None] / 255
+            values = np.asarray(display_grey(pixels, self._limits)[None] / np.float32(255), np.float32)
         else:
             values = np.nan_to_num(pixels.astype(np.float32), posinf=0.0, neginf=0.0)[None]
         return np.repeat(values, self._settings.channels, axis=0)

@@ -72,7 +72,7 @@ class SemanticRunner:
             mask,
             probability,
             self._info,
-            parameters=parameters | self._parameters(fit),
+            parameters={**parameters, **self._parameters(fit)},
             seconds={"network": looked - started, "clean": time.perf_counter() - looked},
             warnings=(*warnings, *looker.portions.warnings()),
         )

@@ -40,7 +40,7 @@ def through_windows(
         _add(looker, image[:, first : first + window[0]], places, fade, sums, weights)
         progress((number + 1) / len(firsts))
         done = (firsts[number + 1] if number + 1 < len(firsts) else spatial[0]) - first
-        yield first, sums[:, :done] / weights[:done]
+        yield first, np.asarray(sums[:, :done] / weights[:done], np.float32)
         _shift(sums, done, axis=1)
         _shift(weights, done, axis=0)
 

@@ -37,7 +37,7 @@ class TorchScriptNetwork:
         try:
             with warnings.catch_warnings():  # torch recommends torch.export for new models; these exist already
                 warnings.simplefilter("ignore")
-                self._network = torch.jit.load(str(file), map_location=self._device)  # type: ignore[no-untyped-call]
+                self._network = torch.jit.load(str(file), map_location=self._device)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
