@@ -10,9 +10,6 @@ import typer
 if TYPE_CHECKING:
     from dicom_core.prompt import Box, Point
 
-BOX_HELP = "Around what is to be found, in pixels; the top left one is 0,0. May be repeated."
-POINT_HELP = "A pixel that lies on what is to be found; with ,outside one that does not. May be repeated."
-
 
 def box_of(value: str) -> "Box":
     """``LEFT,TOP,RIGHT,BOTTOM``."""

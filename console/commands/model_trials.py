@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console import options, prompt_options
+from console import asking, options, prompt_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dicom_core.prompt import Prompt as AskedPrompt
     from worker.image_stack import ImageStack
     from worker.model_trial.choosing import Chosen
-    from worker.model_trial.timing import Timing
     from worker.segmenters.interface import Prompt, Segmentation
 
 What = Annotated[
@@ -53,11 +55,10 @@ def predict(
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="PNG", help="Draw the mask over the frame with most of it.")
     ] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", metavar="TEXT", help="What to look for; repeatable.")
-    ] = None,
-    box: Annotated[list[str] | None, typer.Option("--box", metavar="L,T,R,B", help=prompt_options.BOX_HELP)] = None,
-    point: Annotated[list[str] | None, typer.Option("--point", metavar="X,Y", help=prompt_options.POINT_HELP)] = None,
+    prompt: asking.Words = None,
+    box: asking.Boxes = None,
+    point: asking.Points = None,
+    mask: Annotated[Path | None, typer.Option("--mask", metavar="PNG", help="Where it is about, roughly.")] = None,
     video: Annotated[
         bool, typer.Option("--video", help="The pictures are the frames of a run, in this order.")
     ] = False,
@@ -78,10 +79,11 @@ def predict(
 
     chosen = _chosen(what, dtype, settings, accept_license, config)
     _check_folders(out, picture)
-    asked = _prompt(prompt, box, point)
+    words = asking.asked(prompt, box, point)
     with share_bar("loading", quiet=json):
         segmenter = chosen.load(real_device(device))
     stack = stack_of(images, segmenter.info.imagings, video=video)
+    asked = _prompt(words, mask, stack)
     segmenter.info.check_prompt(asked)
     with share_bar("segmenting", quiet=json) as progress:
         found = segmenter.segment(stack, asked, progress)
@@ -102,16 +104,12 @@ def _chosen(what: str, dtype: str, settings: list[str] | None, accept_license: s
     return chosen(what, options.settings_of(config, None).models, table, accept_license)
 
 
-def _prompt(texts: list[str] | None, boxes: list[str] | None, points: list[str] | None) -> "Prompt":
-    from dicom_core.prompt import Prompt as Asked
+def _prompt(asked: "AskedPrompt", mask: Path | None, stack: "ImageStack") -> "Prompt":
+    from worker.model_trial.pictures import mask_in
     from worker.segmenters.interface import Prompt
 
-    questions = tuple(question for text in texts or [] for question in Asked.of_text(text).questions)
-    return Prompt(
-        questions=questions,
-        boxes=tuple(prompt_options.box_of(value) for value in boxes or []),
-        points=tuple(prompt_options.point_of(value) for value in points or []),
-    )
+    drawn = None if mask is None else mask_in(mask, stack)
+    return Prompt(questions=asked.questions, points=asked.points, boxes=asked.boxes, mask=drawn)
 
 
 def _check_folders(*files: Path | None) -> None:
@@ -172,14 +170,22 @@ def benchmark(
     """Measure how long a segmenter takes for a frame, on generated pictures."""
     from console.progress_bars import share_bar
     from worker.model_trial.timing import time_frames
+    from worker.model_trial.true_shapes import Measuring, time_true_shape
 
     numbers = _numbers(batches)
     torch_device = real_device(device)
+    if random_weights:
+        how = Measuring(torch_device, dtype, numbers, rows, columns, rounds)
+        with share_bar("measuring", quiet=json):
+            timings = list(time_true_shape(what, size, how))
+        _print_timings(f"{what} with random weights", torch_device, timings, as_json=json)
+        return
+    if size:
+        raise typer.BadParameter("goes with --random-weights", param_hint="--size")
     chosen = _chosen(what, dtype, settings, accept_license, config)
-    with share_bar("loading", quiet=json):
-        segmenter = chosen.load(torch_device)
-    timings = []
     with share_bar("measuring", quiet=json) as progress:
+        segmenter = chosen.load(torch_device)
+        timings = []
         for index, frames in enumerate(numbers):
             timings.append(time_frames(segmenter, frames, rows, columns, rounds))
             progress((index + 1) / len(numbers))
@@ -193,23 +199,21 @@ def _numbers(value: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _print_timings(name: str, device: str, timings: "list[Timing]", *, as_json: bool) -> None:
-    from console.output import print_json, print_table
+def _print_timings(name: str, device: str, timings: "Iterable[object]", *, as_json: bool) -> None:
+    """One line a measurement; what they tell depends on the system."""
+    from console.output import jsonable, print_json, print_table
 
+    lines = [jsonable(one) for one in timings]
     if as_json:
-        print_json({"segmenter": name, "device": device, "timings": timings})
+        print_json({"segmenter": name, "device": device, "timings": lines})
         return
-    print_table(
-        f"{name} on {device}",
-        ("frames at a time", "size", "seconds a frame", "slowest round", "frames a second", "device GiB"),
-        [
-            (
-                one.frames, f"{one.rows} x {one.columns}", f"{one.seconds_a_frame:.4f}", f"{one.slowest:.4f}",
-                1 / one.seconds_a_frame, one.device_gib,
-            )
-            for one in timings
-        ],
-    )  # fmt: skip
+    columns = [column for column in lines[0] if column != "device"]
+    rows = [[_short(line[column]) for column in columns] for line in lines]
+    print_table(f"{name} on {device}", [column.replace("_", " ") for column in columns], rows)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def export_onnx(

@@ -1,7 +1,9 @@
 """The commands of an engineer: from a download to a folder that a rule can use, and a close look at what it says."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from console.cli import app
+from worker.image_stack import Imaging
 from worker.model_folder.manifest import MANIFEST_FILE
 from worker.model_trial.generated import generated_picture
 
@@ -112,6 +115,8 @@ def test_convert_says_what_it_made(raw: Path, tmp_path: Path) -> None:
         (("predict", "ridge", "nothing.png"), 4, "neither a folder nor a file"),
         (("benchmark", "ridge", "--batch", "many"), 2, "numbers of frames"),
         (("benchmark", "ridge", "--batch", "0"), 2, "numbers of frames"),
+        (("benchmark", "ridge", "--size", "8b"), 2, "goes with --random-weights"),
+        (("benchmark", "ridge", "--random-weights"), 2, "cannot be made with random weights"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("raw", "picture")
@@ -224,4 +229,41 @@ def test_benchmark_measures_each_batch(raw: Path) -> None:
     assert [one["frames"] for one in found["timings"]] == [1, 3]
     assert all(one["seconds_a_frame"] > 0 for one in found["timings"])
     assert found["device"] == "cpu"
-    assert "16 x 24" in vesselq(*words).stdout
+    assert "seconds a frame" in vesselq(*words).stdout
+
+
+def test_benchmark_of_a_true_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random weights a system measures itself; one that cannot be made without weights says so."""
+    from worker.model_trial import true_shapes
+
+    asked: list[Any] = []
+
+    def measured(size: str, how: true_shapes.Measuring) -> Iterator[object]:
+        asked.append((size, how.batches, how.device))
+        yield SimpleNamespace(size=size).__dict__
+
+    monkeypatch.setattr(true_shapes, "_sa2va", measured)
+    monkeypatch.setattr(true_shapes, "_sam", measured)
+    words = ("benchmark", "sa2va", "--random-weights", "--batch", "1,16", "--device", "cpu")
+    assert told(*words)["timings"] == [{"size": "8b"}]
+    assert "sa2va with random weights on cpu" in vesselq(*words, "--size", "4b").stdout
+    assert told("benchmark", "sam", "--random-weights", "--size", "vit-h", "--device", "cpu")["timings"]
+    assert asked == [("8b", [1, 16], "cpu"), ("4b", [1, 16], "cpu"), ("h", [1], "cpu")]
+
+
+def test_predict_with_a_mask(raw: Path, picture: Path, tmp_path: Path) -> None:
+    """A mask is what is not black, the same on each frame; the toy takes none and says so."""
+    from worker.model_trial.pictures import mask_in, stack_of
+
+    stack = stack_of([picture, picture], frozenset({Imaging.OTHER}), video=True)
+    grey = np.zeros((48, 64), np.uint8)
+    grey[10:20] = 1
+    Image.fromarray(grey).save(tmp_path / "mask.png")
+    assert np.array_equal(mask_in(tmp_path / "mask.png", stack), np.stack([grey > 0] * 2))
+    converted(raw, "model")
+    result = vesselq("predict", "./model", picture, "--mask", "mask.png", "--device", "cpu")
+    assert result.exit_code == 1
+    assert "cannot be asked by mask" in result.output
+    Image.fromarray(grey[:, :9]).save(tmp_path / "small.png")
+    assert "another size" in vesselq("predict", "./model", picture, "--mask", "small.png").output
+    assert "is no file" in vesselq("predict", "./model", picture, "--mask", "no.png").output

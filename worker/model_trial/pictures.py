@@ -43,6 +43,25 @@ def stack_of(places: Sequence[Path], imagings: frozenset[Imaging], *, video: boo
     return decode(read_series(files)[0])
 
 
+def mask_in(file: Path, stack: ImageStack) -> NDArray[np.bool_]:
+    """Read a mask from a picture, the same for every frame of a stack: what is not black.
+
+    Returns:
+        ``(frames, rows, columns)``.
+
+    Raises:
+        NotFoundError: Nothing is there.
+        SourceError: It cannot be read, or has another size than the frames.
+    """
+    if not file.is_file():
+        raise NotFoundError(f"{file} is no file")
+    pixels, _ = _pixels(file)
+    mask: NDArray[np.bool_] = pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0
+    if mask.shape != stack.pixels.shape[1:3]:
+        raise UnsupportedSourceError(f"{file} has another size than the pictures")
+    return np.broadcast_to(mask, stack.pixels.shape[:3]).copy()
+
+
 def likeliest(imagings: frozenset[Imaging]) -> Imaging:
     """What a picture of unknown kind is taken for: X-ray angiography if that will do."""
     order = (Imaging.OTHER, Imaging.XRAY_ANGIOGRAPHY, *Imaging)

@@ -17,6 +17,7 @@ class Timing:
         frames: How many were given at a time.
         seconds_a_frame: The median over the rounds.
         slowest: The worst round, seconds a frame.
+        frames_a_second: The other way round, of the median.
         device_gib: Most memory of the device that was in use, 0 on a CPU.
     """
 
@@ -26,6 +27,7 @@ class Timing:
     rounds: int
     seconds_a_frame: float
     slowest: float
+    frames_a_second: float
     device_gib: float
 
 
@@ -54,7 +56,8 @@ def time_frames(
         segmenter.segment(stack, prompt, lambda _share: None)
         seconds.append((time.perf_counter() - began) / frames)
     measured = seconds[1:]
-    return Timing(frames, rows, columns, rounds, statistics.median(measured), max(measured), _peak_gib())
+    median = statistics.median(measured)
+    return Timing(frames, rows, columns, rounds, median, max(measured), 1 / median, _peak_gib())
 
 
 def _forget_peak() -> None:
