@@ -81,7 +81,7 @@ def _default(name: str, field: Mapping[str, Any]) -> str:
     if name in _DEFAULT_IN_WORDS:
         return _DEFAULT_IN_WORDS[name]
     default = field.get("default")
-    if default is None:
+    if default is None or field.get("$ref", "").endswith("/Prompt"):
         return "none"
     if isinstance(default, float) and default.is_integer():
         default = int(default)
@@ -150,13 +150,14 @@ def _segmenter(name: str) -> str:
         ("what it is", info.summary),
         ("for", ", ".join(sorted(code(imaging.value) for imaging in info.imagings))),
         ("takes", ", ".join(sorted(code(arrangement.value) for arrangement in info.arrangements))),
+        ("is asked by", ", ".join(sorted(code(kind.value) for kind in info.prompts))),
         ("finds", ", ".join(one.label for one in info.classes)),
         ("licence", info.license),
     ]
     (point,) = entry_points(group=registry.GROUP, name=name)
     made_by = point.load()
     arguments = [
-        (code(argument.name), _arguments_of(made_by).get(argument.name, ""), code(json.dumps(argument.default)))
+        (code(argument.name), _arguments_of(made_by).get(argument.name, ""), _argument_default(argument))
         for argument in inspect.signature(made_by).parameters.values()
         if argument.name != "device"
     ]
@@ -164,6 +165,12 @@ def _segmenter(name: str) -> str:
     if arguments:
         parts += [f"Settings of the table `[models.{name}]`:", table(["setting", "what it is", "default"], arguments)]
     return "\n\n".join(parts)
+
+
+def _argument_default(argument: inspect.Parameter) -> str:
+    if argument.default is argument.empty:
+        return "required"
+    return code(json.dumps(argument.default, default=list))
 
 
 def _arguments_of(made_by: type) -> dict[str, str]:

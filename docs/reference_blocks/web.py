@@ -29,19 +29,29 @@ def _empty_record() -> Iterator[Record]:
 def routes_sections() -> str:
     """One section a route: what it answers and which parameters it takes."""
     with _empty_record() as record:
-        paths = make_application(Settings(), record).openapi()["paths"]
+        document = make_application(Settings(), record).openapi()
+    schemas = document["components"]["schemas"]
     return "\n\n".join(
-        _section(method, path, operation) for path, methods in paths.items() for method, operation in methods.items()
+        _section(method, path, operation, schemas)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
     )
 
 
-def _section(method: str, path: str, operation: Mapping[str, Any]) -> str:
+def _section(method: str, path: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     parts = [f"## `{method.upper()} {path}`", operation.get("description", "")]
     rows = [
         (code(parameter["name"]), parameter["in"], parameter.get("description", ""),
          _default(parameter["schema"]))
         for parameter in operation.get("parameters", [])
     ]  # fmt: skip
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+    if body:
+        fields = schemas[body["$ref"].rpartition("/")[2]]["properties"]
+        rows += [
+            (code(name), "body", field.get("description", ""), _default(field) if "default" in field else "required")
+            for name, field in fields.items()
+        ]
     if rows:
         parts.append(table(["parameter", "in", "what it is", "default"], rows))
     return "\n\n".join(parts)
