@@ -13,6 +13,7 @@ from dicom_core.errors import ConfigurationError
 from worker.model_folder.manifest import ModelManifest
 from worker.model_folder.opening import ModelFolder, files_of
 from worker.segmenters.promptable.preparing import Preparation
+from worker.segmenters.sam.medsam import manifest_settings
 
 SHAPES = [(48, 48), (50, 90), (130, 70), (5, 40)]
 
@@ -173,3 +174,19 @@ def test_preparation_is_told_in_words() -> None:
     """The account of a result says how pictures came to the network."""
     assert Preparation(size=64, stretch=True, min_max=True).in_words() == "64 x 64, stretched, min-max"
     assert "padded" in Preparation(size=64, stretch=False).in_words()
+
+
+def test_folder_of_medsam_is_known_by_its_preprocessor_file(tmp_path: Path) -> None:
+    """`do_normalize: false` means MedSAM, whose manifest is to say stretch and min_max; no other folder does."""
+    for file, expected in (
+        (MEDSAM_PREPROCESSOR, {"stretch": True, "min_max": True}),
+        (SAM_PREPROCESSOR, {}),
+        ([1], {}),
+    ):
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(file))
+        assert manifest_settings(tmp_path) == expected
+    assert manifest_settings(tmp_path / "nowhere") == {}
+    folder(tmp_path, MEDSAM_PREPROCESSOR)
+    assert preparation(tmp_path, MEDSAM_PREPROCESSOR, **manifest_settings(tmp_path)).in_words() == (
+        "64 x 64, stretched, min-max"
+    )

@@ -317,3 +317,14 @@ def test_sizes_have_the_published_numbers_of_parameters() -> None:
         with torch.device("meta"):
             counts[size] = sum(p.numel() for p in SamModel(SamConfig(vision_config=vision)).parameters())
     assert counts == {"b": 93_735_728, "l": 312_343_088, "h": 641_090_864}
+
+
+def test_refines_another_segmenter_in_a_chain(folder: Path) -> None:
+    """Behind ridge it is shown a box and the mask of each piece; what is kept lies near what ridge found."""
+    models = {"ridge": {}, "sharp": {"system": "sam", "folder": str(folder)}, "ridge+sharp": {"agreement": 0.0}}
+    stack = angiogram(2)
+    found = registry.load("ridge+sharp", models, "cpu").segment(stack, Prompt(), lambda _share: None)
+    ridge = registry.load("ridge", models, "cpu").segment(stack, Prompt(), lambda _share: None)
+    assert ridge.status is Status.OK
+    assert found.mask.shape == ridge.mask.shape
+    assert found.parameters["tiny-sam.masks_shown"] == "yes"
