@@ -126,7 +126,7 @@ def main(
     try:
         listed = read_manifest(manifest, root, dataset=dataset, split=split)
         cases = _limited(_of_folds(listed.cases, fold or []), limit)
-        loaded = registry.load(segmenter, _settings(setting or []), device)
+        loaded = registry.load(segmenter, {segmenter: _settings(setting or [])}, device)
         others = {name: registry.load(name, {}, device) for name in compare or []}
         with Progress(
             *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notes

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import psutil
@@ -74,7 +75,7 @@ class LoadedModels:
                 self._loaded[key] = self._loaded.pop(key)  # the one used last
             else:
                 self._make_room(self._sizes.get(key, 0))
-                self._loaded[key] = self.with_room(lambda name=name: _made(name, models, device, self._memory_in_use))
+                self._loaded[key] = self.with_room(partial(_made, name, models, device, self._memory_in_use))
                 self._sizes[key] = self._loaded[key].size_bytes
         self._make_room(0)
         return registry.compose(word, [self._loaded[key].segmenter for key in keys.values()], models)

@@ -124,7 +124,7 @@ class SeriesPrompt:
         except VesselqError as error:
             raise InvalidPromptError(f"The example of the prompt cannot be used: {error}") from error
         for box in example.boxes:
-            _check_within(box, *picture.shape[:2], "the example")
+            _check_within(box, picture.shape[0], picture.shape[1], "the example")
         return ExamplePicture(picture, example.boxes)
 
 

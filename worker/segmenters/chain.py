@@ -173,7 +173,8 @@ class ChainSegmenter:
     ) -> None:
         """Take over one component; the arrays are ``(classes of the refiner, rows, columns)`` of its frame."""
         work.asked += 1
-        agreed = component.agreed(mask.any(axis=0), self._measure, self._agreement)
+        any_class: NDArray[np.bool_] = np.any(mask, axis=0, keepdims=False)
+        agreed = component.agreed(any_class, self._measure, self._agreement)
         if agreed.any():
             work.kept += 1
             place = (layer, component.frame, *component.region)
