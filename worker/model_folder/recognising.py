@@ -10,6 +10,7 @@ from dicom_core.errors import ConfigurationError, NotFoundError
 from worker.model_folder.allowed_files import PICKLES, FolderContent, content_of, no_pickles
 from worker.model_folder.manifest import PERMISSIVE, ManifestFile, ModelManifest
 from worker.model_folder.opening import ModelFolder
+from worker.segmenters.sam.medsam import manifest_settings
 
 CONFIG_FILE = "config.json"
 BUNDLE_FILE = "configs/metadata.json"
@@ -75,8 +76,10 @@ def recognise(place: Path, system: str = "") -> RawModel:
         system, because = _system_of(place, content)
     if not weights:
         raise ConfigurationError(f"{place} holds no weights: no .safetensors, .onnx or .ts file")
+    left_out = (*content.pickles, *content.others)
+    settings = manifest_settings(place) if system == "sam" else {}
     return RawModel(
-        place, system, because, content.taken, (*content.pickles, *content.others), _license_of(place), content.licence
+        place, system, because, content.taken, left_out, _license_of(place), content.licence, dict(settings)
     )
 
 

@@ -1,4 +1,4 @@
-"""Knows a folder of MedSAM by its preprocessor file, and how the code that MedSAM was trained with prepares pictures."""
+"""Knows a folder of MedSAM by its preprocessor file, and how MedSAM was trained to see pictures."""
 
 import json
 from pathlib import Path
