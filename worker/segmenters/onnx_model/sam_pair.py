@@ -2,7 +2,8 @@
 
 The decoder has the inputs that the makers of SAM gave theirs: ``image_embeddings``, ``point_coords`` and
 ``point_labels`` (0 outside, 1 inside, 2 and 3 the corners of a box, -1 nothing), and perhaps ``mask_input``,
-``has_mask_input`` and ``orig_im_size``; of its outputs ``low_res_masks`` and ``iou_predictions`` are read.
+``has_mask_input`` and ``orig_im_size``; of its outputs ``low_res_masks`` and ``iou_predictions`` are read. Of four
+masks the first is for what is clear and the others for a lone point, which may mean a part or the whole.
 """
 
 import time
@@ -26,6 +27,7 @@ from worker.segmenters.semantic.settings import Size
 _DEFAULT_SIZE = 1024
 _NEEDED = {"image_embeddings", "point_coords", "point_labels"}
 _GIVEN = {"low_res_masks", "iou_predictions"}
+_MASKS = 4
 _NOTHING, _CORNERS = -1.0, (2.0, 3.0)
 Numbers = NDArray[np.float32]
 
@@ -36,6 +38,11 @@ class Asked:
 
     places: Numbers
     labels: Numbers
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether it is a lone point."""
+        return int((self.labels != _NOTHING).sum()) == 1
 
 
 class SamPair:
@@ -133,10 +140,17 @@ class SamPair:
         }
         wanted = {name: value for name, value in feeds.items() if name in self._decoder.inputs}
         logits, sure = self._decoder.run(wanted, ["low_res_masks", "iou_predictions"])
-        best = int(sure.reshape(-1).argmax())
+        best = _chosen(sure.reshape(-1), asked)
         low = logits.reshape(-1, *logits.shape[-2:])[best : best + 1]
         answer = fit_of(low.shape[1:], None, (), Size(fit="resize", size=fit.padded)).forth(low)
         return expit(fit.back(answer)[0]), float(sure.reshape(-1)[best])
+
+
+def _chosen(sure: Numbers, asked: Asked) -> int:
+    """Which of the masks answers, by their predicted overlaps."""
+    if len(sure) != _MASKS:
+        return int(sure.argmax())
+    return 1 + int(sure[1:].argmax()) if asked.is_ambiguous else 0
 
 
 def asked_of(points: tuple[Point, ...], boxes: tuple[Box, ...]) -> tuple[Asked, ...]:

@@ -1,7 +1,8 @@
 """Writes SAM and MedSAM as two ONNX files, an encoder of pictures and a decoder of points and boxes.
 
 The decoder has the inputs and outputs that the makers of SAM gave theirs, without the optional mask: points and boxes
-are one list, whose labels say what each is (0 outside, 1 inside, 2 and 3 the corners of a box, -1 nothing).
+are one list, whose labels say what each is (0 outside, 1 inside, 2 and 3 the corners of a box, -1 nothing). It gives
+four masks: the first for what is clear, three more for a lone point, which may mean a part or the whole.
 """
 
 from collections.abc import Sequence
@@ -48,8 +49,12 @@ class _Decoder(torch.nn.Module):
         for number, embedding in enumerate(self.prompts.point_embed):
             asked = torch.where(label == number, where + embedding.weight, asked)
         nothing = self.prompts.no_mask_embed.weight.reshape(1, -1, 1, 1).expand_as(image_embeddings)
-        masks, sure = self.decoder(image_embeddings, self.places, asked, nothing, multimask_output=True)
-        return masks[:, 0], sure[:, 0]
+        # The mask for what is clear and the three for what is not; onnxruntime computes once what both have in common.
+        answers = [
+            self.decoder(image_embeddings, self.places, asked, nothing, multimask_output=several)
+            for several in (False, True)
+        ]
+        return torch.cat([one for one, _ in answers], dim=2)[:, 0], torch.cat([one for _, one in answers], dim=2)[:, 0]
 
 
 def export(folder: str | ModelFolder, out: Path, *, accept_license: str = "") -> ExportReport:

@@ -122,7 +122,7 @@ def _blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
     reach = round(2.5 * sigma)
     steps = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
     kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)
-    count = images.shape[1]
+    count = int(images.shape[1])  # a plain number also while the network is written as ONNX
+    kernel = (kernel / kernel.sum()).expand(count, 1, -1)
     along = F.conv2d(images, kernel[:, :, :, None], padding=(reach, 0), groups=count)
     return F.conv2d(along, kernel[:, :, None, :], padding=(0, reach), groups=count)
