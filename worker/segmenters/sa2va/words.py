@@ -7,7 +7,6 @@ from tokenizers import Tokenizer
 
 from dicom_core.errors import ConfigurationError, InvalidPromptError
 
-DEFAULT_QUESTION = "Please segment the blood vessel."
 USUAL_ANSWER = "Sure, [SEG]."
 _PICTURE = "<image>"
 _USER, _ASSISTANT = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
