@@ -33,7 +33,11 @@ _DESTINATIONS: tuple[tuple[type[BaseModel], dict[str, Any]], ...] = (
     (StowRSSettings, {"name": "archive", "kind": "stow_rs", "url": "https://archive.example.org/dicom-web"}),
     (FolderSettings, {"name": "folder", "kind": "folder", "path": "/srv/vesselq/results"}),
 )
-_MODELS = "Arguments of segmenters, one table each; `vesselq models list` names them."
+_MODELS = (
+    "Segmenters by name, one table each, with their arguments; `vesselq models list` names those that are installed. "
+    "A name of your own needs the system that runs it, so that several models of one system stand side by side."
+)
+_MODEL_EXAMPLE = {"system": "sa2va", "folder": "/srv/vesselq/models/sa2va-vessel"}
 _RULES = (
     "Rules decide, series by series, which segmenter runs and where the result goes; the first one that matches wins, "
     'a series that none wants is skipped. "sender" stands for the AE title that sent the study. Rules that you write '
@@ -62,6 +66,10 @@ def _lines() -> Iterator[str]:
     yield ""
     yield from _explanation(_MODELS)
     yield "#[models.ridge]"
+    yield ""
+    yield "#[models.coronary]"
+    for key, value in _MODEL_EXAMPLE.items():
+        yield f"#{key} = {_toml(value)}"
 
 
 def _table(name: str, defaults: BaseModel) -> Iterator[str]:

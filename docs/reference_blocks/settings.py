@@ -129,7 +129,7 @@ def default_rules_table() -> str:
     rules = Settings.model_fields["rules"].default
     rows = []
     for rule in rules:
-        outcome = f"segmented by {code(rule.segmenter)}" if rule.segmenter else f"skipped: {rule.skip}"
+        outcome = f"segmented by {code(rule.segments_by)}" if rule.segmenter else f"skipped: {rule.skip}"
         words = rule.when.in_words()
         rows.append((code(rule.name), words if len(words) < 300 else words[:297] + "...", outcome))
     return table(["rule", "when", "outcome"], rows)
