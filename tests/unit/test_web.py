@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from console.web.application import SECURITY_HEADERS, make_application
-from db import processes, reports
+from db import jobs, processes, reports
 from dicom_core.job import JobState
 from dicom_core.settings import Settings
 
@@ -330,3 +330,14 @@ def test_database_away(tmp_path: Path) -> None:
         api = client.get("/api/v1/studies")
         assert json.loads(api.text)["detail"].startswith("the database does not answer")
     site.close()
+
+
+def test_study_page_tells_question_and_answer(site: ConsoleSite, client: TestClient) -> None:
+    """What was asked, by whom in kind, and what the model said: as text, whatever it says."""
+    job = site.claim(site.study("1.2.3"))
+    told = {"prompt": "Gefäße", "semiautomatic": True, "answer": HOSTILE, "memory": "ran out"}
+    jobs.finish_without_result(site.record, job, JobState.NO_VESSEL_FOUND, "no vessel found", told)
+    page = client.get("/studies/1.2.3").text
+    assert "<dt>Asked</dt><dd>Gefäße (by a person)</dd>" in page
+    assert "<dt>Answer</dt><dd>&lt;script&gt;x&lt;/script&gt;</dd>" in page
+    assert "<dt>Memory</dt><dd>ran out</dd>" in page
