@@ -174,7 +174,14 @@ def _argument_default(argument: inspect.Parameter) -> str:
 
 
 def _arguments_of(made_by: type) -> dict[str, str]:
-    """The ``Args:`` part of a docstring by name."""
+    """The ``Args:`` parts of the docstrings of a class and its bases by name."""
+    found: dict[str, str] = {}
+    for one in reversed(made_by.__mro__):
+        found |= _arguments_in(one)
+    return found
+
+
+def _arguments_in(made_by: type) -> dict[str, str]:
     lines = inspect.cleandoc(made_by.__doc__ or "").split("\n")
     if "Args:" not in lines:
         return {}

@@ -17,6 +17,7 @@ from dicom_core.errors import ConfigurationError, InvalidPromptError
 from dicom_core.prompt import Box, Point, Question
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.model_folder.opening import ModelFolder, open_folder
+from worker.model_folder.recognising import looked_at
 from worker.pictures.display import display_frame
 from worker.segmenters import registry
 from worker.segmenters.interface import Prompt, Segmentation, Status
@@ -218,6 +219,15 @@ def test_info_is_that_of_the_folder(folder: Path) -> None:
     assert (segmenter.info.name, len(segmenter.info.weights_sha256)) == ("tiny-sam", 64)
     assert registry.info("sam").needs_folder
     segmenter.warm_up()
+
+
+def test_medsam_without_a_manifest_is_prepared_as_it_was_trained(tmp_path: Path) -> None:
+    """What `vesselq models predict` and `convert` make of a downloaded MedSAM is stretched, minimum to maximum."""
+    place = write_tiny_sam(tmp_path / "medsam", medsam=True)
+    found = segment(SamSegmenter(folder=looked_at(place)), angiogram(), Prompt(boxes=BOXES))
+    assert found.parameters["input"] == "64 x 64, stretched, min-max"
+    as_listed = segment(SamSegmenter(folder=str(place)), angiogram(), Prompt(boxes=BOXES))
+    assert "padded, x 0.0039" in as_listed.parameters["input"]
 
 
 def test_raw_folder_is_taken_as_it_is(folder: Path) -> None:

@@ -30,16 +30,17 @@ class PromptableSegmenter:
     """Base of the segmenters that are asked by points, boxes and masks.
 
     Args:
-        folder: Weights as Hugging Face has them, with a manifest.
+        folder: Weights as Hugging Face has them, with a manifest (``vesselq-model.json``).
         accept_license: The licence of the folder, where it is not permissive.
         device: Where torch works: ``"cpu"``, ``"cuda:0"``.
         dtype: Numbers of the image encoder: ``float32``, ``float16``, ``bfloat16``; ``auto`` is float32 on a CPU and
-            what the network keeps its masks with on a GPU. All else computes in float32: places need it.
+            float16 (sam) or bfloat16 (sam2) on a GPU. All else computes in float32: places need it.
         threshold: Least probability of a pixel of the mask.
         batch: Frames that the encoder looks at together.
         prompts_at_once: Targets of a frame that are drawn together.
         show_masks: Whether a mask in the prompt is shown along with boxes and points (MedSAM learnt from boxes alone).
-        automatic: Without a prompt everything that can be cut out is; True, or a table of ``AutomaticSettings``.
+        automatic: Without a prompt cut out everything there is; true, or a table of ``points_per_side`` (32),
+            ``least_iou`` (0.88), ``least_stability`` (0.95), ``largest_overlap`` (0.7) and ``largest_share`` (0.25).
 
     Raises:
         ConfigurationError: A setting is out of range, or the folder holds no such network.

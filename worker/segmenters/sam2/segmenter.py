@@ -27,7 +27,6 @@ class Sam2Segmenter(PromptableSegmenter):
     """SAM 2: pictures, and what is shown on some frames of a run or volume followed through the others.
 
     Args:
-        folder: As for ``PromptableSegmenter``, with all further arguments but the last.
         follow: Whether frames on which the prompt shows nothing are searched for what it shows on others. In a chain
             it makes no difference: a refiner sees only the frames that it is asked about.
     """
