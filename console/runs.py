@@ -2,8 +2,8 @@
 
 from db import studies
 from db.session import Record
-from dicom_core.chain import tables_of
-from dicom_core.errors import InvalidPromptError, VesselqError
+from dicom_core.chain import LONGEST_WORD, tables_of
+from dicom_core.errors import ConfigurationError, InvalidPromptError, VesselqError
 from dicom_core.job import Job
 from dicom_core.prompt import Prompt
 from dicom_core.settings import Settings
@@ -54,6 +54,8 @@ def run_again(
 
 def _check(settings: Settings, word: str, prompt: Prompt) -> None:
     """Refuse at once what the worker would refuse later."""
+    if len(word) > LONGEST_WORD:
+        raise ConfigurationError(f"the names of the segmenters have more than {LONGEST_WORD} characters together")
     registry.check_settings(word, tables_of(word, settings.models))
     registry.info(word, settings.models).check_prompt(prompt)
     check_segments(prompt)

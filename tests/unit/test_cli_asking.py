@@ -137,6 +137,7 @@ def test_rerun_makes_a_job(site: Site) -> None:
         (["--box", "1,2,3,4"], 1, "ridge cannot be asked by boxes"),
         ([], 1, "nothing is asked"),
         (["--segmenter", "rigde"], 4, "no segmenter 'rigde'"),
+        (["--segmenter", "+".join(["ridge"] * 11)], 2, "more than 64 characters"),
         (["--point", "1"], 2, "is no point"),
     ],
 )
