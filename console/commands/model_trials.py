@@ -219,8 +219,26 @@ def _short(value: Any) -> Any:
 def export_onnx(
     what: What,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
+    imaging: Annotated[
+        str, typer.Option(metavar="KIND", help="The kind of picture that vesselnet is written for.")
+    ] = "xray_angiography",
+    accept_license: Accept = "",
     config: options.Config = None,
     json: options.Json = False,
 ) -> None:
-    """Export a network to ONNX as a folder that a rule can use, checked against the original."""
-    raise NotImplementedError
+    """Write vesselnet or a SAM in the ONNX format, as a folder that a rule can use, compared with torch."""
+    from console.output import print_json
+    from worker.image_stack import Imaging
+    from worker.model_trial.exporting import export
+
+    if imaging not in list(Imaging):
+        raise typer.BadParameter(f"{imaging!r} is none of {', '.join(Imaging)}", param_hint="--imaging")
+    models = options.settings_of(config, None).models
+    report = export(what, out, models, Imaging(imaging), accept_license)
+    if json:
+        print_json(report)
+        return
+    typer.echo(
+        f"{out} holds {', '.join(report.files)}; onnxruntime and torch differ by {report.max_difference:.1e} at most"
+    )
+    typer.echo(f"next: vesselq models verify {out}")

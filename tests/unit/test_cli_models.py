@@ -266,3 +266,40 @@ def test_predict_with_a_mask(raw: Path, picture: Path, tmp_path: Path) -> None:
     Image.fromarray(grey[:, :9]).save(tmp_path / "small.png")
     assert "another size" in vesselq("predict", "./model", picture, "--mask", "small.png").output
     assert "is no file" in vesselq("predict", "./model", picture, "--mask", "no.png").output
+
+
+def test_export_to_onnx(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vesselnet, a folder of SAM and a SAM of the settings each find their writer; others are refused."""
+    import tiny_sam
+
+    from worker.segmenters.onnx_writing import ExportReport
+    from worker.segmenters.sam import onnx_export as of_sam
+    from worker.segmenters.vesselnet import onnx_export as of_vesselnet
+
+    asked: list[Any] = []
+
+    def written(*values: Any, **more: Any) -> ExportReport:
+        asked.append((values, more))
+        return ExportReport(tmp_path / "out", ("net.onnx",), 2e-6)
+
+    monkeypatch.setattr(of_sam, "export", written)
+    monkeypatch.setattr(of_vesselnet, "export", written)
+    assert told("export-onnx", "vesselnet", "out", "--imaging", "fundus")["max_difference"] == 2e-6
+    assert asked[-1][0] == (Path("out"), Imaging.FUNDUS)
+    tiny_sam.write_tiny_sam(tmp_path / "tiny")
+    assert "differ by 2.0e-06 at most" in vesselq("export-onnx", "./tiny", "out").stdout
+    assert asked[-1][0][0].manifest.name == "tiny-sam"
+    (tmp_path / "vesselq.toml").write_text('[models.mine]\nsystem = "sam"\nfolder = "tiny"\naccept_license = "X"\n')
+    assert told("export-onnx", "mine", "out")["files"] == ["net.onnx"]
+    assert asked[-1] == (("tiny", Path("out")), {"accept_license": "X"})
+    converted(raw, "toy")
+    for words, said in (
+        (("./toy", "out"), "only vesselnet and sam"),
+        (("ridge", "out"), "only vesselnet and sam"),
+        (("sam", "out"), "a system without weights"),
+        (("vesselnet", "out", "--imaging", "photo"), "none of"),
+        (("nothing", "out"), "no segmenter"),
+    ):
+        result = vesselq("export-onnx", *words)
+        assert result.exit_code in (2, 4)
+        assert said in " ".join(result.output.replace("│", " ").split())
