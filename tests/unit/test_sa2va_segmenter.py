@@ -154,11 +154,11 @@ def test_run_goes_through_conditioning_frames(quick: Sa2vaModel, monkeypatch: py
     assert found.parameters["path"] == "run"
     assert (found.extras["predicted_iou"] > 0).all()
     assert found.extras["seg_vector"].shape == (1, 64)
-    volume = segment(quick, stack(9, Arrangement.VOLUME))
+    volume = segment(quick, stack(6, Arrangement.VOLUME))
     assert volume.parameters["conditioning"] == "evenly"
-    assert segment(quick, stack(9, Arrangement.RUN)).parameters["conditioning"] == "contrast"
-    each = segment(quick, stack(3, Arrangement.RUN), video="never")
-    assert (each.parameters["path"], len(each.extras["seg_vector"])) == ("frames", 3)
+    assert segment(quick, stack(6, Arrangement.RUN)).parameters["conditioning"] == "contrast"
+    each = segment(quick, stack(2, Arrangement.RUN), video="never")
+    assert (each.parameters["path"], len(each.extras["seg_vector"])) == ("frames", 2)
     assert segment(quick, stack(1, Arrangement.RUN)).parameters["path"] == "frames"
 
 
@@ -285,19 +285,27 @@ def test_settings_are_checked_before_anything_is_loaded(setting: str, value: Any
         Sa2vaSegmenter(folder="/nowhere", **{setting: value})
 
 
-def test_segmenter_is_made_from_a_folder(tmp_path: Path) -> None:
-    """A folder as it was downloaded, opened for a look: its name, type and question are used; it can be warmed up."""
+def test_segmenter_is_made_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder as it was downloaded, opened for a look: its name and type are used; warming up looks at a picture."""
     small.write_checkpoint(tmp_path / "download")
-    folder = looked_at(tmp_path / "download")
-    segmenter = Sa2vaSegmenter(folder=folder, answer="forced", dtype="bfloat16")
+    segmenter = Sa2vaSegmenter(folder=looked_at(tmp_path / "download"), answer="forced", dtype="bfloat16")
     assert segmenter.info.name == "download"
     assert segmenter.info.imagings == frozenset({Imaging.XRAY_ANGIOGRAPHY})
+    seen: list[Segmentation] = []
+    true_segment = Sa2vaSegmenter.segment
+
+    def segment_and_keep(self: Sa2vaSegmenter, *words: Any) -> Segmentation:
+        seen.append(true_segment(self, *words))
+        return seen[-1]
+
+    monkeypatch.setattr(Sa2vaSegmenter, "segment", segment_and_keep)
     segmenter.warm_up()
-    found = segmenter.segment(stack(1), Prompt(), lambda _share: None)
-    assert found.parameters["dtype"] == "bfloat16"
-    assert np.isfinite(found.extras["probability"]).all()
+    assert seen[0].parameters["dtype"] == "bfloat16"
+    assert np.isfinite(seen[0].extras["probability"]).all()
+    assert seen[0].extras["predicted_iou"].max() > 0
 
 
+@pytest.mark.usefixtures("quick")
 def test_speed_is_measured_without_weights() -> None:
     """Random weights of a true shape give the usual answer, so that both ways of answering are timed."""
     timings = list(time_frames("tiny", device="cpu", dtype="float32", batches=[1], rows=64, columns=64, rounds=1))
