@@ -1,5 +1,6 @@
 """The sam2 segmenter on tiny random weights: pictures as transformers' Sam2Model, frames as its own video session."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ def blob(row: int, column: int) -> np.ndarray:
 # Pictures
 
 
+@functools.cache
+def same_weights(*, video: bool) -> tuple[Any, Sam2Network]:
+    """A Sam2Model of transformers, and our network for either kind of folder."""
+    model, theirs = tiny_sam2(video=video), tiny_sam2(video=False)
+    theirs.load_state_dict({name: value for name, value in model.state_dict().items() if name in theirs.state_dict()})
+    return theirs, Sam2Network(model, "cpu", "float32")
+
+
 @pytest.mark.parametrize("video", [False, True])
 @pytest.mark.parametrize(
     "asked",
@@ -76,13 +85,7 @@ def blob(row: int, column: int) -> np.ndarray:
 )
 def test_picture_is_drawn_as_sam2_model_draws_it(video: bool, asked: Asked, frames: torch.Tensor) -> None:
     """The network for videos draws single pictures exactly as Sam2Model with the same weights does."""
-    from transformers import Sam2Model
-
-    model = tiny_sam2(video=video)
-    theirs = tiny_sam2(video=False)
-    shared = {name: value for name, value in model.state_dict().items() if name in theirs.state_dict()}
-    theirs.load_state_dict(shared, strict=True)
-    assert isinstance(theirs, Sam2Model)
+    theirs, ours = same_weights(video=video)
     expected, iou = [], []
     with torch.inference_mode():
         for n in range(next(len(one) for one in (asked.boxes, asked.points, asked.masks) if one is not None)):
@@ -96,7 +99,6 @@ def test_picture_is_drawn_as_sam2_model_draws_it(video: bool, asked: Asked, fram
             )
             expected.append(out.pred_masks[0, 0])
             iou.append(out.iou_scores[0, 0])
-    ours = Sam2Network(model, "cpu", "float32")
     logits, scores = ours.decode(ours.encode(frames[:2])[0], asked)
     assert torch.allclose(logits, torch.stack(expected), atol=1e-4)
     assert torch.allclose(scores, torch.stack(iou), atol=1e-5)
