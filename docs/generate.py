@@ -19,7 +19,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent), str(DOCS.parent / "tests" / "support")]
 
-from reference_blocks import commands, dicom, messy, record, settings, web  # noqa: E402 - found through the path set above
+from reference_blocks import commands, dicom, messy, model_folders, record, settings, web  # noqa: E402 - found through the path set above
 
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
@@ -32,6 +32,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         dicom.verification_syntaxes, dicom.rejections_table, dicom.store_statuses_table, dicom.offered_table,
         dicom.answers_table, dicom.vessel_types_table,
         messy.messy_sources_tables,
+        model_folders.manifest_table, model_folders.permissive_licenses, model_folders.network_settings_tables,
         web.routes_sections, web.metrics_table,
     )
 }  # fmt: skip

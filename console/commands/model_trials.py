@@ -37,15 +37,6 @@ def register(models: typer.Typer) -> None:
     models.command("export-onnx")(export_onnx)
 
 
-def real_device(device: str) -> str:
-    """A device by its name for torch; "auto" is the first GPU if there is one."""
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
 def predict(
     what: What,
     images: Annotated[
@@ -75,6 +66,7 @@ def predict(
     """
     from console.progress_bars import share_bar
     from worker.model_trial import result_file
+    from worker.model_trial.devices import real_device
     from worker.model_trial.pictures import stack_of
 
     chosen = _chosen(what, dtype, settings, accept_license, config)
@@ -169,6 +161,7 @@ def benchmark(
 ) -> None:
     """Measure how long a segmenter takes for a frame, on generated pictures."""
     from console.progress_bars import share_bar
+    from worker.model_trial.devices import real_device
     from worker.model_trial.timing import time_frames
     from worker.model_trial.true_shapes import Measuring, time_true_shape
 

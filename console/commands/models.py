@@ -207,10 +207,11 @@ def verify(
     from worker.model_folder.checking import Health, total_bytes
     from worker.model_folder.manifest import read_manifest
     from worker.model_trial import verifying
+    from worker.model_trial.devices import real_device
 
     folder = _folder_of(name, options.settings_of(config, None))
     with bytes_bar("reading", total_bytes(read_manifest(folder)), quiet=json) as progress:
-        findings = verifying.verify(folder, model_trials.real_device(device), progress, load=not files_only)
+        findings = verifying.verify(folder, real_device(device), progress, load=not files_only)
     fails = any(one.health is Health.FAILS for one in findings)
     if json:
         print_json({"folder": folder, "ok": not fails, "findings": findings})

@@ -47,7 +47,9 @@ def content_of(folder: Path) -> FolderContent:
     Raises:
         ConfigurationError: It is no folder of a model: not there, not readable, or with thousands of files.
     """
-    taken, pickles, others = [], [], []
+    taken: list[str] = []
+    pickles: list[str] = []
+    others: list[str] = []
     for name in names_below(folder):
         suffix = PurePosixPath(name).suffix.lower()
         hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)

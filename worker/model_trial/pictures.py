@@ -56,7 +56,7 @@ def mask_in(file: Path, stack: ImageStack) -> NDArray[np.bool_]:
     if not file.is_file():
         raise NotFoundError(f"{file} is no file")
     pixels, _ = _pixels(file)
-    mask: NDArray[np.bool_] = pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0
+    mask: NDArray[np.bool_] = (pixels > 0) if pixels.ndim == 2 else np.asarray((pixels > 0).any(axis=-1))
     if mask.shape != stack.pixels.shape[1:3]:
         raise UnsupportedSourceError(f"{file} has another size than the pictures")
     return np.broadcast_to(mask, stack.pixels.shape[:3]).copy()
@@ -64,7 +64,7 @@ def mask_in(file: Path, stack: ImageStack) -> NDArray[np.bool_]:
 
 def likeliest(imagings: frozenset[Imaging]) -> Imaging:
     """What a picture of unknown kind is taken for: X-ray angiography if that will do."""
-    order = (Imaging.OTHER, Imaging.XRAY_ANGIOGRAPHY, *Imaging)
+    order: tuple[Imaging, ...] = (Imaging.OTHER, Imaging.XRAY_ANGIOGRAPHY, *Imaging)
     return next(imaging for imaging in order if imaging in imagings)
 
 
@@ -88,8 +88,9 @@ def _stack_of_pictures(files: Sequence[Path], imaging: Imaging, *, video: bool) 
     if len(shapes) > 1 or len({white for _, white in read}) > 1:
         raise UnsupportedSourceError("The pictures differ in size, or in being grey or coloured; name one at a time")
     white = read[0][1]
+    pixels = np.stack([pixels for pixels, _ in read])
     return ImageStack(
-        pixels=np.stack([pixels for pixels, _ in read]),
+        pixels=pixels.astype(np.float32) if white else pixels.astype(np.uint8),
         arrangement=Arrangement.RUN if video else Arrangement.FRAMES,
         imaging=imaging,
         frames=tuple(FrameIdentity(_UID, number) for number in range(1, len(read) + 1)),
