@@ -46,7 +46,11 @@ def check_folder(folder: Path, progress: BytesCallback = lambda _bytes: None) ->
     Raises:
         ConfigurationError: There is no manifest, or it is wrong itself.
     """
-    model = ModelFolder(folder, read_manifest(folder))
+    return check_model(ModelFolder(folder, read_manifest(folder)), progress)
+
+
+def check_model(model: ModelFolder, progress: BytesCallback = lambda _bytes: None) -> tuple[Finding, ...]:
+    """The same for a folder that is open; what was found right is not read again when the model is loaded from it."""
     bad = _bad_files(model, progress)
     findings = [_files(model, bad), _unlisted(model), _license(model)]
     if not bad:

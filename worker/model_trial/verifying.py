@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dicom_core.errors import VesselqError
-from worker.model_folder.checking import Finding, Health, check_folder
+from worker.model_folder.checking import Finding, Health, check_model
 from worker.model_folder.manifest import read_manifest
 from worker.model_folder.opening import ModelFolder
 from worker.model_trial.self_test import self_test
@@ -34,33 +34,31 @@ def verify(
     Raises:
         ConfigurationError: There is no manifest, or it is wrong itself.
     """
-    findings = check_folder(folder, progress)
+    model = ModelFolder(folder, read_manifest(folder))
+    findings = check_model(model, progress)
     if not load or any(one.health is Health.FAILS for one in findings):
         return findings
     began = time.perf_counter()
     try:
-        segmenter = _loaded(folder, device)
+        segmenter = _loaded(model, device)
     except VesselqError as error:
         return (*findings, Finding("load", Health.FAILS, str(error)))
     seconds = time.perf_counter() - began
     loaded = Finding("load", Health.OK, f"{seconds:.1f} s on {device}, no weight missing or left over")
-    return (*findings, loaded, *_words(folder), *_tested(segmenter), *_memory())
+    return (*findings, loaded, *_words(model), *_tested(segmenter), *_memory())
 
 
-def _loaded(folder: Path, device: str) -> Segmenter:
-    manifest = read_manifest(folder)
-    model = ModelFolder(folder, manifest)
-    return registry.load("model", {"model": {"system": manifest.system, "folder": model}}, device)
+def _loaded(model: ModelFolder, device: str) -> Segmenter:
+    return registry.load("model", {"model": {"system": model.manifest.system, "folder": model}}, device)
 
 
-def _words(folder: Path) -> tuple[Finding, ...]:
+def _words(model: ModelFolder) -> tuple[Finding, ...]:
     """The numbers of the words that a Sa2VA hangs on: another tokenizer would make it talk nonsense."""
-    manifest = read_manifest(folder)
-    if manifest.system != "sa2va":
+    if model.manifest.system != "sa2va":
         return ()
     from worker.segmenters.sa2va.conversion import special_words
 
-    numbers = special_words(ModelFolder(folder, manifest))
+    numbers = special_words(model)
     return (Finding("words", Health.OK, ", ".join(f"{word} is {number}" for word, number in numbers.items())),)
 
 
