@@ -4,12 +4,34 @@ import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
+from unicodedata import category
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from dicom_core.errors import InvalidPromptError
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+_LAYOUT = "\n\r\t"
+
+
+def _readable(text: str) -> str:
+    """Refuse characters that are none for a reader: control codes, halves of surrogate pairs, no characters at all."""
+    if any(category(letter) in ("Cc", "Cs", "Cn") and letter not in _LAYOUT for letter in text):
+        raise ValueError("it holds characters that cannot be printed")
+    return text
+
+
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_readable)
+]
+Word = Annotated[str, StringConstraints(max_length=64), AfterValidator(_readable)]
 Coordinate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
@@ -32,14 +54,14 @@ class Question(_Words):
     """One thing to look for; the answers to several become several segments."""
 
     text: Text = Field(description="What the model is asked, in any language that it knows.")
-    segment: str = Field("blood_vessel", description="Key of the coded type of what is found.")
-    label: str = Field("", max_length=64, description="SegmentLabel; empty: that of the type.")
+    segment: Word = Field("blood_vessel", description="Key of the coded type of what is found.")
+    label: Word = Field("", description="SegmentLabel; empty: that of the type.")
 
 
 class _OnFrame(_Words):
     """Attributes: the frame that a place lies on; of every instance and frame when empty."""
 
-    sop_instance_uid: str = Field("", max_length=64, description="Of the instance; empty: of every one.")
+    sop_instance_uid: Word = Field("", description="Of the instance; empty: of every one.")
     frame_number: int = Field(0, ge=0, description="From 1 (PS3.3 C.7.6.6); 0: every frame.")
 
 
@@ -108,7 +130,7 @@ class Prompt(_Words):
             return cls.of_text(stored)
         try:
             values = json.loads(stored)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidPromptError("the prompt begins with { but is no JSON") from None
         return cls._made(values)
 

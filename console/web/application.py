@@ -1,10 +1,12 @@
 """The FastAPI application: middlewares, errors, and the three groups of addresses."""
 
+import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -70,6 +72,7 @@ def make_application(settings: Settings, record: Record) -> FastAPI:
     application.include_router(pages.router)
     application.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     application.add_exception_handler(VesselqError, _answer_error)
+    application.add_exception_handler(RequestValidationError, _answer_wrong_values)
     application.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.web.allowed_hosts))
     application.middleware("http")(_secure)  # outermost: refusals carry the headers as well
     return application
@@ -86,3 +89,11 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": str(error)}, status)
     return pages.error_page(request, status, str(error))
+
+
+async def _answer_wrong_values(_request: Request, error: Exception) -> Response:
+    """Say what is wrong and where, without what was sent: it may be text or numbers that JSON cannot hold."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    detail = [{key: one[key] for key in ("type", "loc", "msg")} for one in found]
+    content = json.dumps({"detail": detail}, default=str)  # in ASCII: a name that was sent may be half a character
+    return Response(content, HTTPStatus.UNPROCESSABLE_ENTITY, media_type="application/json")

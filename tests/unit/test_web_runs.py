@@ -1,5 +1,6 @@
 """Asking about a series again over the JSON API, and everything that must not be able to."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,6 @@ def test_text_alone_is_one_question(site: Site) -> None:
 )
 def test_pages_of_others_are_refused(site: Site, headers: dict[str, str], status: int) -> None:
     """What a browser sends for a page elsewhere: a form, a foreign or opaque origin, a rebound name."""
-    import json
 
     answer = site.client().post(site.address, content=json.dumps(site.body()), headers=headers)
     assert answer.status_code == status, answer.text
@@ -195,3 +195,75 @@ def test_own_results_are_never_segmented(site: Site) -> None:
     body = site.body(series_instance_uid=str(own[0].SeriesInstanceUID))
     answer = site.client().post(f"/api/v1/studies/{study}/runs", json=body)
     assert (answer.status_code, "result of vesselq itself" in answer.text) == (409, True)
+
+
+@pytest.mark.usefixtures("_takes_everything")
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ('{"boxes":[{"left":NaN,"top":0,"right":1,"bottom":1}]}', "finite"),
+        ('{"boxes":[{"left":1e999,"top":0,"right":1,"bottom":1}]}', "finite"),
+        ('{"nothing":NaN}', "Extra inputs"),
+        ('"\\ud800"', "unicode"),
+        ('{"\\ud800":1}', "unicode"),
+        ('{"questions":[{"text":"a","label":"b\\ud800"}]}', "unicode"),
+        ('"nothing \\u0000 here"', "cannot be printed"),
+        ('"\\u001b[31mred"', "cannot be printed"),
+        ('{"questions":[{"text":"a","label":"b\\u0007"}]}', "cannot be printed"),
+        ('{"boxes":[{"sop_instance_uid":"\\u0000","left":0,"top":0,"right":1,"bottom":1}]}', "cannot be printed"),
+    ],
+)
+def test_values_that_json_or_a_database_cannot_hold_are_refused_in_words(site: Site, prompt: str, said: str) -> None:
+    """No number, half a character, control codes: 422, and what was sent is not sent back."""
+    body = f'{{"series_instance_uid":"{site.job.series_instance_uid}","segmenter":"ridge","prompt":{prompt}}}'
+    answer = site.client().post(site.address, content=body, headers=JSON)
+    assert (answer.status_code, said in answer.text) == (422, True), answer.text
+    assert not {"input", "ctx"} & set(answer.json()["detail"][0])
+    assert site.jobs() == 1
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 50_000, "9" * 10_000, "", "null", "\udc80"])
+def test_what_is_no_request_is_refused(site: Site, content: str) -> None:
+    """Nested without end, a number without end, nothing, bytes that are no text."""
+    answer = site.client().post(site.address, content=content.encode(errors="surrogateescape"), headers=JSON)
+    assert answer.status_code in (400, 422)
+    assert site.jobs() == 1
+
+
+def test_strangers_and_endless_contents_are_refused_unread(site: Site) -> None:
+    """Who may not ask costs no memory, nor does more than a prompt can be; without a length nothing is read."""
+    read = []
+
+    def endless() -> Iterator[bytes]:
+        for number in range(1000):
+            read.append(number)
+            yield b" " * 10_000
+
+    refused = site.client("192.0.2.7").post(site.address, content=endless(), headers=JSON)
+    assert (refused.status_code, read) == (403, [])
+    assert site.client().post(site.address, content=endless(), headers=JSON).status_code == 411
+    for length in ("1000001", "9" * 5000):
+        long = {**JSON, "Content-Length": length}
+        assert site.client().post(site.address, content=endless(), headers=long).status_code == 413
+    assert site.client().post(site.address, content=b"{}", headers={**JSON, "Content-Length": "-1"}).status_code == 411
+    assert read == []
+
+
+@pytest.mark.parametrize("origin", ["http://[", "", "http://localhost:8042@evil.example.org", "localhost:8042"])
+def test_origins_that_are_none_are_foreign(site: Site, origin: str) -> None:
+    """403 and no stack trace, whatever stands there."""
+    answer = site.client().post(site.address, json=site.body(), headers={"Origin": origin})
+    assert answer.status_code == 403
+
+
+@pytest.mark.usefixtures("_takes_everything")
+def test_the_largest_prompt_is_taken(site: Site) -> None:
+    """1000 boxes, 1000 points and 16 questions with every character escaped stay below the limit of a request."""
+    place = {"sop_instance_uid": "1." + "2" * 62, "frame_number": 12345}
+    prompt = {
+        "questions": [{"text": "血" * 1000, "label": "管" * 64}] * 16,
+        "boxes": [{**place, "left": 1000.25, "top": 1000.25, "right": 1000.25, "bottom": 1000.25}] * 1000,
+        "points": [{**place, "x": 1000.25, "y": 1000.25, "inside": False}] * 1000,
+    }
+    answer = site.client().post(site.address, content=json.dumps(site.body(prompt=prompt)), headers=JSON)
+    assert answer.status_code == 202, answer.text
