@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dicom_core.prompt import Prompt as AskedPrompt
     from worker.image_stack import ImageStack
     from worker.model_trial.choosing import Chosen
-    from worker.segmenters.interface import Prompt, Segmentation
+    from worker.segmenters.interface import ExamplePicture, Prompt, Segmentation
 
 What = Annotated[
     str, typer.Argument(metavar="NAME|FOLDER", help="A segmenter of the settings, or a folder or file of a model.")
@@ -50,6 +50,13 @@ def predict(
     box: asking.Boxes = None,
     point: asking.Points = None,
     mask: Annotated[Path | None, typer.Option("--mask", metavar="PNG", help="Where it is about, roughly.")] = None,
+    example: Annotated[
+        Path | None,
+        typer.Option("--example", metavar="FILE", help="Another picture, PNG or DICOM; boxes show it there."),
+    ] = None,
+    example_box: Annotated[
+        list[str] | None, typer.Option("--example-box", metavar="L,T,R,B", help="A box in the example; repeatable.")
+    ] = None,
     video: Annotated[
         bool, typer.Option("--video", help="The pictures are the frames of a run, in this order.")
     ] = False,
@@ -72,10 +79,11 @@ def predict(
     chosen = _chosen(what, dtype, settings, accept_license, config)
     _check_folders(out, picture)
     words = asking.asked(prompt, box, point)
+    shown = _example(example, example_box)
     with share_bar("loading", quiet=json):
         segmenter = chosen.load(real_device(device))
     stack = stack_of(images, segmenter.info.imagings, video=video)
-    asked = _prompt(words, mask, stack)
+    asked = _prompt(words, mask, shown, stack)
     segmenter.info.check_prompt(asked)
     with share_bar("segmenting", quiet=json) as progress:
         found = segmenter.segment(stack, asked, progress)
@@ -96,12 +104,23 @@ def _chosen(what: str, dtype: str, settings: list[str] | None, accept_license: s
     return chosen(what, options.settings_of(config, None).models, table, accept_license)
 
 
-def _prompt(asked: "AskedPrompt", mask: Path | None, stack: "ImageStack") -> "Prompt":
+def _example(picture: Path | None, boxes: list[str] | None) -> "ExamplePicture | None":
+    from worker.model_trial.pictures import example_in
+    from worker.segmenters.interface import ExamplePicture
+
+    if (picture is None) != (not boxes):
+        raise typer.BadParameter("--example and --example-box go together")
+    if picture is None or not boxes:
+        return None
+    return ExamplePicture(example_in(picture), tuple(prompt_options.box_of(value) for value in boxes))
+
+
+def _prompt(asked: "AskedPrompt", mask: Path | None, example: "ExamplePicture | None", stack: "ImageStack") -> "Prompt":
     from worker.model_trial.pictures import mask_in
     from worker.segmenters.interface import Prompt
 
     drawn = None if mask is None else mask_in(mask, stack)
-    return Prompt(questions=asked.questions, points=asked.points, boxes=asked.boxes, mask=drawn)
+    return Prompt(asked.questions, asked.points, asked.boxes, drawn, example)
 
 
 def _check_folders(*files: Path | None) -> None:

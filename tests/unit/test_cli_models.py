@@ -268,6 +268,17 @@ def test_predict_with_a_mask(raw: Path, picture: Path, tmp_path: Path) -> None:
     assert "is no file" in vesselq("predict", "./model", picture, "--mask", "no.png").output
 
 
+def test_predict_with_an_example(raw: Path, picture: Path) -> None:
+    """An example is a picture with boxes; one without the other is a mistake; the toy takes none and says so."""
+    from worker.model_trial.pictures import example_in
+
+    assert np.array_equal(example_in(picture), generated_picture(48, 64))
+    converted(raw, "model")
+    words = ("predict", "./model", picture, "--device", "cpu", "--example", picture)
+    assert vesselq(*words).exit_code == 2
+    assert "cannot be asked by example" in vesselq(*words, "--example-box", "1,2,3,4").output
+
+
 def test_export_to_onnx(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """vesselnet, a folder of SAM and a SAM of the settings each find their writer; others are refused."""
     import tiny_sam

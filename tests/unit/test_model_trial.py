@@ -167,6 +167,14 @@ def test_a_licence_is_asked_for(raw: Path, tmp_path: Path) -> None:
     assert chosen(str(tmp_path / "toy"), {}, {}, "LicenseRef-strict").load("cpu").info.license == "LicenseRef-strict"
 
 
+def test_a_network_that_nobody_described(tmp_path: Path) -> None:
+    """A bare ONNX file cannot be run before somebody has said what it takes: the way to say so is told."""
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "net.onnx").write_bytes(b"anything")
+    with pytest.raises(ConfigurationError, match=r"has no manifest.*output.*vesselq models convert .*net\.onnx OUT"):
+        chosen(str(tmp_path / "net.onnx"), {}, {}).load("cpu")
+
+
 def test_descriptions(folder: Path) -> None:
     """A name, a model of the settings, a folder with and without a manifest: what is known, the licence in full."""
     assert described("ridge", {})["summary"] == registry.info("ridge").summary

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_core.chain import names_in
+from dicom_core.errors import ConfigurationError
 from worker.model_folder.manifest import MANIFEST_FILE, ModelManifest, read_manifest
 from worker.model_folder.opening import ModelFolder, open_folder
 from worker.model_folder.recognising import looked_at
@@ -38,7 +39,15 @@ class Chosen:
             NotFoundError: No segmenter has this name.
             ConfigurationError: A setting is wrong, or the folder cannot be used.
         """
-        return registry.load(self.word, self.models, device)
+        try:
+            return registry.load(self.word, self.models, device)
+        except ConfigurationError as error:
+            if self.place is None or (self.place / MANIFEST_FILE).is_file() or "manifest" not in str(error):
+                raise
+            raise ConfigurationError(
+                f"{self.place} has no manifest, and this model needs one ({error}): "
+                f"vesselq models convert {self.place} OUT --settings FILE makes it"
+            ) from None
 
 
 def chosen(what: str, models: Models, settings: Mapping[str, Any], accept_license: str = "") -> Chosen:

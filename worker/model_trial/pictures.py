@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dicom_core.errors import DamagedSourceError, NotFoundError, SourceTooLargeError, UnsupportedSourceError
 from worker.image_stack import Arrangement, FrameIdentity, ImageStack, Imaging
+from worker.pictures.display import display_frame
 from worker.pixels.decoding import decode
 from worker.source_images.reading import read_series
 
@@ -41,6 +42,17 @@ def stack_of(places: Sequence[Path], imagings: frozenset[Imaging], *, video: boo
     if pictures:
         raise UnsupportedSourceError("There are both pictures and other files; name those that belong together")
     return decode(read_series(files)[0])
+
+
+def example_in(file: Path) -> NDArray[np.uint8]:
+    """Read a picture in which boxes show what is meant, ``(rows, columns, 3)`` uint8 RGB.
+
+    Raises:
+        NotFoundError: Nothing is there.
+        SourceError: It cannot be read.
+    """
+    stack = stack_of([file], frozenset(Imaging), video=False)
+    return display_frame(stack, 0)
 
 
 def mask_in(file: Path, stack: ImageStack) -> NDArray[np.bool_]:
