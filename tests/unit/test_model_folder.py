@@ -1,7 +1,9 @@
 """Folders of weights: recognised by their looks, adopted with hashes, and never read where they were changed."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,9 +247,11 @@ def test_a_good_folder_has_nothing_to_complain_about(adopted: Path) -> None:
     assert {one.what: one.detail for one in found}["parameters"] == "17"
 
 
-@pytest.mark.parametrize("how", ["damaged", "shorter", "missing", "linked out"])
+@pytest.mark.parametrize(
+    "how", ["damaged", "shorter", "missing", "linked out", "linked to itself", "a pipe", "a folder"]
+)
 def test_changed_files_are_found_and_never_read(adopted: Path, tmp_path: Path, how: str) -> None:
-    """One changed byte, a cut file, a missing one, a link to somewhere else: the check and the opening both say so."""
+    """One changed byte, a cut file, a missing one, a link to somewhere else, no file at all: both say so at once."""
     file = adopted / "model.safetensors"
     content = file.read_bytes()
     words = "its hash or size is another"
@@ -258,6 +262,12 @@ def test_changed_files_are_found_and_never_read(adopted: Path, tmp_path: Path, h
     elif how == "missing":
         file.unlink()
         words = "No such file"
+    elif how in ("linked to itself", "a pipe", "a folder"):
+        file.unlink()
+        {"linked to itself": lambda: file.symlink_to(file), "a pipe": lambda: os.mkfifo(file), "a folder": file.mkdir}[
+            how
+        ]()
+        words = "no plain one"
     else:
         file.rename(tmp_path / "outside")
         file.symlink_to(tmp_path / "outside")
@@ -276,6 +286,13 @@ def test_a_folder_may_be_linked_to(adopted: Path, tmp_path: Path) -> None:
     assert all(one.health is Health.OK for one in check_folder(tmp_path / "current"))
 
 
+@pytest.mark.parametrize("folder", [5, True, ["model"], {"path": "model"}, None, "", " "])
+def test_a_setting_that_is_no_path_is_told(folder: Any) -> None:
+    """Settings are read from a file: any type may stand there."""
+    with pytest.raises(ConfigurationError, match="must be the path of a folder"):
+        open_folder(folder, "sam")
+
+
 def test_what_is_not_listed_is_named(adopted: Path) -> None:
     """More files are named, pickles as what they are, and never opened."""
     (adopted / "notes.txt").write_text("hello")
@@ -290,7 +307,7 @@ def test_what_is_not_listed_is_named(adopted: Path) -> None:
         open_folder(adopted, "sam").path("a0.bin")
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", ".hidden", "a\\b", ""])
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", ".hidden", "a\\b", "", "a\0b", "a\n"])
 def test_names_never_lead_outside(adopted: Path, name: str) -> None:
     """A manifest that lists a file outside the folder is wrong as a whole."""
     values = json.loads((adopted / MANIFEST_FILE).read_text())

@@ -25,7 +25,7 @@ from worker.model_folder.adopting import Description, adopt
 from worker.model_folder.checking import Health
 from worker.model_folder.recognising import recognise
 from worker.model_trial.asking import any_prompt, prompt_of_kind
-from worker.model_trial.choosing import chosen
+from worker.model_trial.choosing import chosen, opened
 from worker.model_trial.describing import described
 from worker.model_trial.generated import generated_picture, generated_stack
 from worker.model_trial.pictures import likeliest, stack_of
@@ -165,6 +165,17 @@ def test_a_licence_is_asked_for(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="LicenseRef-strict"):
         chosen(str(tmp_path / "toy"), {}, {})
     assert chosen(str(tmp_path / "toy"), {}, {}, "LicenseRef-strict").load("cpu").info.license == "LicenseRef-strict"
+
+
+def test_naming_a_file_of_a_folder_is_no_way_around_its_licence(raw: Path, tmp_path: Path) -> None:
+    """A file that the manifest beside it lists is that model; another file that lies there is a model without one."""
+    (raw / "net.ts").write_bytes(b"anything")
+    adopt(recognise(raw, "toy"), tmp_path / "toy", Description("little", license="LicenseRef-strict"))
+    with pytest.raises(ConfigurationError, match="LicenseRef-strict"):
+        opened(tmp_path / "toy" / "net.ts")
+    assert opened(tmp_path / "toy" / "net.ts", "LicenseRef-strict").checked
+    (tmp_path / "toy" / "other.ts").write_bytes(b"anything")
+    assert not opened(tmp_path / "toy" / "other.ts").checked
 
 
 def test_a_network_that_nobody_described(tmp_path: Path) -> None:

@@ -184,6 +184,9 @@ def test_wrong_systems_are_named() -> None:
         ConfigurationError, match=r"\[models.heart\] has the system 'sam', which is not installed; .*needy"
     ):
         registry.info("heart", {"heart": {"system": "sam"}})
+    for system in (5, ["boxes"], {"boxes": 1}):
+        with pytest.raises(ConfigurationError, match="a system that is no text"):
+            registry.info("heart", {"heart": {"system": system}})
     with pytest.raises(NotFoundError, match=r"no segmenter 'heart'; known are: .*open.*; name its system"):
         registry.info("heart", {"heart": {"folder": "x"}})
     with pytest.raises(NotFoundError, match=r"no segmenter 'hart'; known are: .*heart"):

@@ -62,7 +62,8 @@ class ModelManifest(_Words):
     @classmethod
     def _plain_names(cls, value: dict[str, ManifestFile]) -> dict[str, ManifestFile]:
         for name in value:
-            if not name or name.startswith((".", "/")) or ".." in Path(name).parts or "\\" in name:
+            leads_away = name.startswith((".", "/")) or ".." in Path(name).parts or "\\" in name
+            if not name or leads_away or not name.isprintable():
                 raise ValueError(f"{name!r} is no name of a file in the folder")
         return value
 

@@ -49,6 +49,8 @@ class ModelFolder:
             raise ConfigurationError(f"{self.folder}: the manifest lists no file {name}")
         file = self.folder / name
         if self.checked and name not in self._seen:
+            if not file.is_file():  # a pipe would be waited for without end
+                raise ConfigurationError(f"{file} cannot be read: No such file, or no plain one")
             if not file.resolve().is_relative_to(self.folder.resolve()):
                 raise ConfigurationError(f"{file} is a link to a place outside the folder; copy the file itself there")
             if hash_of(file, progress) != listed:
@@ -82,10 +84,12 @@ def open_folder(folder: str | Path | ModelFolder, system: str, *, accept_license
         accept_license: The licence that the settings accept; needed for any that is not permissive.
 
     Raises:
-        ConfigurationError: No folder or manifest, a manifest of another system, or a licence that nobody accepted.
+        ConfigurationError: No path, folder or manifest, a manifest of another system, a licence nobody accepted.
     """
     if isinstance(folder, ModelFolder):
         return folder
+    if not isinstance(folder, str | Path) or not str(folder).strip():
+        raise ConfigurationError("The setting `folder` must be the path of a folder, as a text")
     place = Path(folder)
     manifest = read_manifest(place)
     if manifest.system != system:

@@ -82,14 +82,17 @@ def is_place(what: str, known: set[str]) -> bool:
 
 
 def opened(place: Path, accept_license: str = "") -> ModelFolder:
-    """Open a folder with a manifest as the worker would, anything else for a look.
+    """Open a folder with a manifest, or one of its files, as the worker would, anything else for a look.
 
     Raises:
         NotFoundError: Nothing is there.
         ConfigurationError: It is no model, or its licence must be accepted.
     """
-    if (place / MANIFEST_FILE).is_file():
-        return open_folder(place, read_manifest(place).system, accept_license=accept_license)
+    home = place if place.is_dir() else place.parent
+    if (home / MANIFEST_FILE).is_file():
+        manifest = read_manifest(home)
+        if home == place or place.name in manifest.files:
+            return open_folder(home, manifest.system, accept_license=accept_license)
     return looked_at(place)
 
 

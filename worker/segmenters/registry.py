@@ -128,14 +128,16 @@ def _info_of_one(name: str, models: Models) -> SegmenterInfo:
     if not said.needs_folder or not arguments.get("folder"):
         return said
     accepted = str(arguments.get("accept_license", ""))
-    return open_folder(str(arguments["folder"]), system, accept_license=accepted).info(said)
+    return open_folder(arguments["folder"], system, accept_license=accepted).info(said)
 
 
 def _system_of(name: str, models: Models) -> str:
     known = _entry_points()
     system = models[name].get("system", name) if name in models else name
+    if not isinstance(system, str):
+        raise ConfigurationError(f"[models.{name}] has a system that is no text; there are {_listed(known)}")
     if system in known:
-        return str(system)
+        return system
     if system != name:
         raise ConfigurationError(
             f"[models.{name}] has the system {system!r}, which is not installed; there are {_listed(known)}"
