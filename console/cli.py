@@ -62,6 +62,7 @@ def _options(
 def main() -> None:
     """Entry point of the ``vesselq`` program."""
     os.umask(0o027)  # what is written may hold patient data: nothing for strangers on this machine
+    os.environ["HF_HUB_OFFLINE"] = "1"  # models are folders of this machine; no library may look for them elsewhere
     app()
 
 

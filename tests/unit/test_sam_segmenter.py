@@ -289,6 +289,62 @@ def test_folder_of_another_network_is_refused(folder: Path, tmp_path: Path) -> N
         SamSegmenter(folder=model)
 
 
+KERNEL = "somebody/attention-kernel"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"attn_implementation": KERNEL},
+        {"_attn_implementation": KERNEL, "_attn_implementation_internal": KERNEL},
+        {"auto_map": {"AutoModel": "somebody/model--code.Network"}, "use_kernels": True, "self": 1, "dtype": "system"},
+        {"mask_decoder_config": {"attn_implementation": KERNEL}},
+    ],
+)
+def test_configuration_says_nothing_of_how_the_network_is_run(
+    folder: Path, tmp_path: Path, told: dict[str, Any]
+) -> None:
+    """A kernel or code that transformers would fetch and run is left out: the masks are those of the plain folder."""
+    values = json.loads((folder / "config.json").read_text())
+    merged = {key: {**values[key], **value} if key.endswith("_config") else value for key, value in told.items()}
+    model = changed(folder, tmp_path, **merged)
+    stack, prompt = angiogram(), Prompt(boxes=BOXES[:1])
+    found = segment(SamSegmenter(folder=model), stack, prompt)
+    np.testing.assert_array_equal(
+        found.probability, segment(SamSegmenter(folder=str(folder)), stack, prompt).probability
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, "packed"),
+        ({"vision_config": {"model_type": "timm_wrapper", "architecture": "resnet18"}}, "kind 'timm_wrapper'"),
+        ({"vision_config": {"model_type": 7}}, "kind 7"),
+        ({"vision_config": 5}, "cannot be loaded"),
+        ({"mask_decoder_config": {"num_attention_heads": 0}}, "cannot be loaded"),
+        ({"mask_decoder_config": {"hidden_act": "os.system"}}, "cannot be loaded"),
+    ],
+)
+def test_configuration_that_describes_no_such_network_is_refused(
+    folder: Path, tmp_path: Path, told: dict[str, Any], text: str
+) -> None:
+    """In a sentence, whatever transformers raises; a part of another library is not even tried."""
+    with pytest.raises(ConfigurationError, match=text):
+        SamSegmenter(folder=changed(folder, tmp_path, **told))
+
+
+def test_no_memory_for_the_weights_is_told_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no fault of the folder, so that the models beside it can make room."""
+
+    def full(_path: Path) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("worker.segmenters.promptable.loading.load_file", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        SamSegmenter(folder=str(folder))
+
+
 def test_place_reaches_the_network_where_the_picture_has_it() -> None:
     """The embedding of a point at a pixel of a wide picture is that of its place in the padded square."""
     model = tiny_sam()

@@ -108,7 +108,6 @@ def test_text_alone_is_one_question(site: Site) -> None:
 )
 def test_pages_of_others_are_refused(site: Site, headers: dict[str, str], status: int) -> None:
     """What a browser sends for a page elsewhere: a form, a foreign or opaque origin, a rebound name."""
-
     answer = site.client().post(site.address, content=json.dumps(site.body()), headers=headers)
     assert answer.status_code == status, answer.text
     assert site.jobs() == 1

@@ -84,6 +84,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    return is_cpu_full(error)
+
+
+def is_cpu_full(error: BaseException) -> bool:
+    """Whether torch says that it could not have memory on a CPU; asked without importing torch."""
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_FULL)
 
 

@@ -17,8 +17,7 @@ def load_model(model: ModelFolder) -> Any:
     """
     from transformers import SamConfig, SamModel
 
-    config = SamConfig(**read_config(model, ("sam",)))
-    return load(model, SamModel, config)
+    return load(model, SamModel, SamConfig, read_config(model, ("sam",)))
 
 
 class SamNetwork:

@@ -23,8 +23,8 @@ def load_model(model: ModelFolder) -> Any:
 
     values = read_config(model, ("sam2_video", "sam2"))
     if values["model_type"] == "sam2":
-        return load(model, Sam2Model, Sam2Config(**values))
-    return load(model, Sam2VideoModel, Sam2VideoConfig(**values))
+        return load(model, Sam2Model, Sam2Config, values)
+    return load(model, Sam2VideoModel, Sam2VideoConfig, values)
 
 
 class Sam2Network:
