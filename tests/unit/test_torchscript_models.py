@@ -2,6 +2,7 @@
 
 import json
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,58 @@ def writing(file: Path) -> None:
     save(Writes(), file)
 
 
-@pytest.mark.parametrize(
-    ("write", "words"), [(pickled, "holds no code"), (foreign, "holds no code"), (writing, "reads or writes files")]
-)
+def rewritten(file: Path, write: Callable[[zipfile.ZipFile, str, bytes], None]) -> None:
+    """A file that writes, its code written in another way."""
+    writing(file)
+    with zipfile.ZipFile(file) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile warns of names that are there twice
+        for name, content in entries.items():
+            if name.endswith(".py"):
+                write(archive, name, content)
+            else:
+                archive.writestr(name, content)
+
+
+def continued(file: Path) -> None:
+    rewritten(file, lambda archive, name, code: archive.writestr(name, code.replace(b"save(", b"save \\\n (")))
+
+
+def parenthesised(file: Path) -> None:
+    rewritten(file, lambda archive, name, code: archive.writestr(name, code.replace(b"torch.save(", b"(torch.save)(")))
+
+
+def twice(file: Path) -> None:
+    """Python reads the second entry of a name, torch the first."""
+
+    def both(archive: zipfile.ZipFile, name: str, code: bytes) -> None:
+        archive.writestr(name, code)
+        archive.writestr(name, code.replace(b'torch.save(pictures, "stolen.pt")', b"torch.relu(pictures)"))
+
+    rewritten(file, both)
+
+
+@pytest.mark.parametrize("write", [writing, continued, parenthesised, twice])
+def test_code_that_touches_files_is_refused_however_it_is_written(
+    tmp_path: Path, write: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of these files would leave a picture on the disk; none is loaded."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "model.ts")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.load(str(tmp_path / "model.ts"))(torch.zeros(1, 1, 2, 2))
+    assert (tmp_path / "stolen.pt").exists()
+    (tmp_path / "stolen.pt").unlink()
+    with pytest.raises(ConfigurationError, match="reads or writes files"):
+        run(write_listed(tmp_path, ["model.ts"], SETTINGS, system="torchscript"), angiogram())
+    assert not (tmp_path / "stolen.pt").exists()
+
+
+@pytest.mark.parametrize(("write", "words"), [(pickled, "holds no code"), (foreign, "holds no code")])
 def test_other_files_are_refused(tmp_path: Path, write: Callable[[Path], None], words: str) -> None:
-    """What would have to be unpickled, is no archive, or touches files, is not loaded."""
+    """What would have to be unpickled, or is no archive, is not loaded."""
     write(tmp_path / "model.pt")
     with pytest.raises(ConfigurationError, match=words):
         TorchScriptSegmenter(folder=str(write_listed(tmp_path, ["model.pt"], SETTINGS, system="torchscript")))

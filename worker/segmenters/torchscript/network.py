@@ -7,7 +7,6 @@ write files are looked for in its code, and a file that names one is refused bef
 
 import re
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from dicom_core.errors import ConfigurationError, SegmentationError
 from worker.segmenters.device_memory import is_out_of_memory
 
-_TOUCHES_FILES = re.compile(rb"\b(save|from_file)\s*\(")
+_TOUCHES_FILES = re.compile(rb"\b(save|from_file)\b")
+"""The words alone: the language has more ways to call something than a name before a parenthesis."""
 
 
 class TorchScriptNetwork:
@@ -71,9 +71,11 @@ class TorchScriptNetwork:
 def _check(file: Path) -> None:
     """Refuse a file of ``torch.save``, which ends alike but would have to be unpickled, and code that touches files."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            code = [archive.read(name) for name in archive.namelist() if "/code/" in name and name.endswith(".py")]
-    except zipfile.BadZipFile:
+        # torch's own reader: of an archive that holds a name twice another one may see the other entry
+        archive = torch._C.PyTorchFileReader(str(file))  # noqa: SLF001  # torch has no public name for it
+        names = [name for name in archive.get_all_records() if name.startswith("code/") and name.endswith(".py")]
+        code = [bytes(archive.get_record(name)) for name in names]
+    except RuntimeError:
         code = []
     if not code:
         raise ConfigurationError(f"{file.name} is no TorchScript: it holds no code; save what torch.jit.trace returns")
