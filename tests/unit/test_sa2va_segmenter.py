@@ -186,6 +186,19 @@ def test_each_question_is_a_class(quick: Sa2vaModel) -> None:
     assert default.answer == "Sure, [SEG].<|im_end|>"
 
 
+def test_questions_of_one_type_are_told_apart(quick: Sa2vaModel) -> None:
+    """Two segments of the same name would tell a reader nothing: they bear what was asked; others keep their names."""
+    prompt = Prompt(
+        questions=(
+            Question(text="The left one " + "x" * 90, segment="artery"),
+            Question(text="\u53f3", segment="artery"),
+            Question(text="The vein", segment="vein"),
+        )
+    )
+    found = segment(quick, stack(1), prompt)
+    assert [one.label for one in found.classes] == [("The left one " + "x" * 90)[:64], "\u53f3", "Vein"]
+
+
 def test_an_answer_without_seg_is_no_mask(quick: Sa2vaModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model may say that there is nothing: an empty result, not an error; forced, it cannot."""
     true_head, words = quick._reader._head, quick.words

@@ -1,5 +1,8 @@
 """The sa2va segmenter: asked in words, for pictures and for runs, from weights that the site brings."""
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from worker.segmenters.sa2va.model import Sa2vaModel
 
 _DEFAULT_QUESTION = "Please segment the blood vessel."
+_LONGEST_LABEL = 64
 
 
 class Sa2vaSegmenter:
@@ -112,7 +116,7 @@ class Sa2vaSegmenter:
 
         self.info.check_prompt(prompt)
         questions = [question.text for question in prompt.questions] or [self._question]
-        classes = tuple(map(_class_of, prompt.questions)) or self.info.classes[:1]
+        classes = _classes_of(prompt.questions) or self.info.classes[:1]
         settings = self._settings
         found = Found.empty(classes, stack.pixels.shape, threshold=settings.threshold, gate=settings.object_score_gate)
         work = StackWork(self.model, settings, stack, questions, found, progress)
@@ -142,7 +146,18 @@ class Sa2vaSegmenter:
         return (f"The model {self.info.name} was not made for this kind of picture ({stack.imaging}): look closely",)
 
 
+def _classes_of(questions: Sequence[Question]) -> tuple[SegmentClass, ...]:
+    """A class for each question; where several would read alike, a reader tells them apart by what was asked."""
+    classes = [_class_of(question) for question in questions]
+    alike = Counter(one.label for one in classes)
+    return tuple(
+        one if alike[one.label] == 1 else replace(one, label=question.text[:_LONGEST_LABEL])
+        for one, question in zip(classes, questions, strict=True)
+    )
+
+
 def _class_of(question: Question) -> SegmentClass:
     if question.segment == BLOOD_VESSEL.key and not question.label:
         return BLOOD_VESSEL
-    return SegmentClass(question.segment, question.label or question.segment.replace("_", " ").capitalize()[:64])
+    label = question.label or question.segment.replace("_", " ").capitalize()
+    return SegmentClass(question.segment, label[:_LONGEST_LABEL])
