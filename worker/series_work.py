@@ -93,8 +93,7 @@ class _SeriesWork:
             stack = decode(source, maximum_bytes=self.request.decoded_limit_bytes, threads=self.request.threads or 2)
         with self.stages.stage("segment", self.step, self.steps) as share:
             found = self._ask(source, stack, share)
-        if found.mask.ndim != 4 or found.mask.shape[1:] != stack.pixels.shape[:3]:
-            raise InvalidSegmentationError("The segmenter's mask has other frames, rows or columns than the images.")
+        _check(found, stack, segmenter=self.segmenter.info.name)
         with self.stages.stage("draw", self.step, self.steps):
             self.previews.add(source, stack, found)
             result_set.look_at(stack, found)
@@ -107,6 +106,16 @@ class _SeriesWork:
         if not self.prompt.concerns(source):
             return _nothing_asked(stack, self.segmenter)
         return self.segmenter.segment(stack, self.prompt.of(stack), share)
+
+
+def _check(found: Segmentation, stack: ImageStack, *, segmenter: str) -> None:
+    """Refuse an answer that is none: numbers that are none lie below any threshold, and would look like "no vessel"."""
+    if found.mask.ndim != 4 or found.mask.shape[1:] != stack.pixels.shape[:3]:
+        raise InvalidSegmentationError("The segmenter's mask has other frames, rows or columns than the images.")
+    if not all(np.isfinite(frame).all() for layer in found.probability for frame in layer):
+        raise InvalidSegmentationError(
+            f"The answer of {segmenter} holds what is no number; choose another dtype, or check its weights"
+        )
 
 
 def _nothing_asked(stack: ImageStack, segmenter: Segmenter) -> Segmentation:

@@ -194,6 +194,23 @@ def test_unknown_kind_of_image_is_never_an_object(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+class Overflowing:
+    """Computes in numbers that are too small for its weights."""
+
+    info = FaultySegmenter.info
+
+    def segment(self, stack: ImageStack, prompt: Prompt, progress: ProgressCallback) -> Segmentation:
+        found = FaultySegmenter(mode="empty").segment(stack, prompt, progress)
+        found.probability[0, -1, 3, 4] = np.nan
+        return found
+
+
+def test_answer_that_is_no_number_is_not_told_as_no_vessel(tmp_path: Path) -> None:
+    """NaN lies below every threshold: the mask is empty, and the job must fail all the same."""
+    with pytest.raises(InvalidSegmentationError, match="holds what is no number"):
+        work(dicom_sources.xa_runs((2,), 16, 24), tmp_path, Overflowing(), send_empty=True)
+
+
 def test_mask_of_another_shape_ends_in_words(tmp_path: Path) -> None:
     """A segmenter whose mask has too few frames is named as the culprit before anything is built."""
     with pytest.raises(InvalidSegmentationError, match="other frames"):
