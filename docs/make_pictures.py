@@ -1,6 +1,7 @@
 """Makes the pictures of the documentation from generated phantoms only: no patient was ever in front of a scanner.
 
-The three studies of ``vesselq demo`` are generated, segmented by ``ridge`` and drawn as previews, as a worker does it.
+The three studies of ``vesselq demo`` are generated, segmented by what the default rules name and drawn as previews, as a
+worker does it.
 
     python docs/make_pictures.py
 """
@@ -15,11 +16,14 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 from console.demo.studies import DemoStudy, demo_studies  # noqa: E402 - found through the path set above
+from dicom_core.default_rules import DEFAULT_RULES  # noqa: E402
+from dicom_core.errors import NotFoundError  # noqa: E402
+from dicom_core.routing import first_match  # noqa: E402
 from worker.pictures import preview_files  # noqa: E402
 from worker.pictures.previews import write_previews  # noqa: E402
 from worker.pixels.decoding import decode  # noqa: E402
+from worker.segmenters import registry  # noqa: E402
 from worker.segmenters.interface import Prompt  # noqa: E402
-from worker.segmenters.ridge import RidgeSegmenter  # noqa: E402
 from worker.source_images.reading import read_series  # noqa: E402
 
 PICTURE = DOCS / "pictures" / "results.png"
@@ -45,7 +49,10 @@ def _preview(study: DemoStudy, folder: Path) -> Image.Image:
     """The preview of one study, scaled to the common height."""
     source = read_series(study.paths)[0]
     stack = decode(source, maximum_bytes=_MOST_BYTES, threads=2)
-    found = RidgeSegmenter().segment(stack, Prompt(), lambda _: None)
+    rule = first_match(DEFAULT_RULES, source.datasets[0])
+    if rule is None:
+        raise NotFoundError(f"no default rule wants {study.source}")
+    found = registry.load(rule.segments_by, {}, "cpu").segment(stack, Prompt(), lambda _: None)
     write_previews(source, stack, found, folder)
     with Image.open(folder / preview_files.OVERLAY) as preview:
         width = round(preview.width * HEIGHT_PIXELS / preview.height)
