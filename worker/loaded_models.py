@@ -14,7 +14,7 @@ from dicom_core.chain import names_in, tables_of
 from dicom_core.errors import RunnerBusyError
 from dicom_core.logs import get_logger
 from worker.segmenters import registry
-from worker.segmenters.device_memory import is_cpu_full
+from worker.segmenters.device_memory import says_out_of_memory
 from worker.segmenters.interface import Segmenter, WarmsUp
 
 _CPU = "cpu"
@@ -130,7 +130,7 @@ def _made(
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory is exhausted: that of Python, of whatever device torch works on, or as a segmenter says it."""
     known = isinstance(error, MemoryError | RunnerBusyError) or type(error).__name__ == "OutOfMemoryError"
-    return known or is_cpu_full(error)
+    return known or says_out_of_memory(error)
 
 
 def memory_in_use_on(device: str) -> int:

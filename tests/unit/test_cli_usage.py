@@ -1,6 +1,7 @@
 """Help, versions, exit codes of usage, and errors as sentences."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from console import options
+from console import cli, options
 from console.cli import app
 
 HEAVY = ("torch", "sqlalchemy", "pynetdicom", "fastapi", "celery", "highdicom", "pydantic", "numpy", "redis")
@@ -240,3 +241,16 @@ def test_config_check_of_prompts_and_chains(tmp_path: Path) -> None:
     ]
     assert len(told) == len(expected)
     assert all(text.startswith(start) for text, start in zip(told, expected, strict=True))
+
+
+def test_program_keeps_the_libraries_of_models_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every process of vesselq begins here; the libraries read the variable when they are imported, so it comes first."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    seen = []
+    monkeypatch.setattr(cli, "app", lambda: seen.append(os.environ["HF_HUB_OFFLINE"]))
+    before = os.umask(0o022)
+    try:
+        cli.main()
+    finally:
+        os.umask(before)
+    assert seen == ["1"]

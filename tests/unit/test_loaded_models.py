@@ -198,5 +198,7 @@ def test_memory_of_this_process() -> None:
     assert memory_in_use_on("cpu") > 10 * 2**20
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(OutOfMemoryError())
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
     assert not is_out_of_memory(RuntimeError("something else"))

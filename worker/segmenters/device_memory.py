@@ -6,8 +6,14 @@ from functools import partial
 
 from dicom_core.errors import RunnerBusyError
 
-_CPU_FULL = ("can't allocate memory", "not enough memory")
-"""How torch says on a CPU what it has a class of its own for on a GPU."""
+_FULL = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""How torch on a CPU, and libraries on a GPU, say what torch has a class of its own for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +90,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return is_cpu_full(error)
+    return says_out_of_memory(error)
 
 
-def is_cpu_full(error: BaseException) -> bool:
-    """Whether torch says that it could not have memory on a CPU; asked without importing torch."""
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_FULL)
+def says_out_of_memory(error: BaseException) -> bool:
+    """Whether the text of an error says it, where its class does not; asked without importing torch."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
 
 
 def _give_back() -> None:
