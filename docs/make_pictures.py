@@ -1,7 +1,7 @@
 """Makes the pictures of the documentation from generated phantoms only: no patient was ever in front of a scanner.
 
-The three studies of ``vesselq demo`` are generated, segmented by what the default rules name and drawn as previews, as a
-worker does it.
+The three studies of ``vesselq demo`` are generated, segmented by what the default rules name and drawn as previews, as
+a worker does it.
 
     python docs/make_pictures.py
 """

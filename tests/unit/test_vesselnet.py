@@ -251,7 +251,7 @@ def test_entry_point_names_it() -> None:
         {"threshold": "high"},
         {"polarity": "grey"},
         {"detail": 0.1},
-        {"precision": "int8"},
+        {"dtype": "int8"},
         {"memory_mib": 0},
         {"flips": 4},
         {"gate": "on"},
@@ -357,7 +357,7 @@ def test_large_photograph_in_bounded_size(tmp_path: Path) -> None:
 def test_half_precision_is_close(tmp_path: Path) -> None:
     """bf16 changes probabilities little; it is what a GPU gets by itself."""
     folder, stack = str(weights_folder(tmp_path)), angiogram()
-    exact = segment(VesselnetSegmenter(weights=folder, precision="fp32"), stack).probability.astype(np.float32)
-    half = segment(VesselnetSegmenter(weights=folder, precision="bf16"), stack).probability.astype(np.float32)
+    exact = segment(VesselnetSegmenter(weights=folder, dtype="float32"), stack).probability.astype(np.float32)
+    half = segment(VesselnetSegmenter(weights=folder, dtype="bfloat16"), stack).probability.astype(np.float32)
     assert not np.array_equal(exact, half)
     assert float(np.abs(exact - half).mean()) < 0.02

@@ -24,7 +24,7 @@ from worker.segmenters.vesselnet.windows import WINDOW, look
 
 _BYTES_PER_PIXEL = 700
 """Peak memory of the network for each pixel of the pictures that it looks at together, in float32."""
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
@@ -50,7 +50,7 @@ class Eye:
     Attributes:
         network: In evaluation mode, on its device.
         device: Where torch works.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         memory_bytes: About how much memory to use at a time; one window is always looked at.
         detail: Multiple of the usual working size.
         flips: Whether to average over four flips.
@@ -58,7 +58,7 @@ class Eye:
 
     network: VesselNetwork
     device: torch.device
-    precision: str
+    dtype: str
     memory_bytes: int
     detail: float
     flips: bool
@@ -120,10 +120,10 @@ class Eye:
         seen = (resized(field, shape) > 0.5).float().expand(len(intensity), -1, -1, -1)
         images = torch.from_numpy(intensity)[:, None].to(self.device)
         pictures = channels(resized(images, shape), seen, bright=bright)
-        precision = _TYPES[self.precision]
+        dtype = _TYPES[self.dtype]
         logits, known = torch.zeros_like(seen), torch.zeros(len(intensity), device=self.device)
         flips = _FLIPS if self.flips else _FLIPS[:1]
-        with torch.autocast(self.device.type, precision, enabled=precision is not torch.float32):
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
             for axes in flips:
                 found, sure = look(self.network, pictures.flip(axes), kind)
                 logits = logits + found.flip(axes) / len(flips)

@@ -16,7 +16,7 @@ from worker.segmenters.vesselnet.gate import BLANK, known_frames
 from worker.segmenters.vesselnet.weights import SHIPPED, KindFit, load_network, read_card
 
 _POLARITIES = ("auto", "dark", "bright")
-_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_TYPES = ("auto", "float32", "bfloat16", "float16")
 _SECOND_LOOK = 1.0
 """What the gate asks for more where vessels are looked for the other way round: who looks twice errs twice."""
 _CARD = read_card()
@@ -33,7 +33,7 @@ class VesselnetSegmenter:
             bright ones where the picture is none with dark ones.
         gate: Whether pictures of other kinds end as out of domain.
         detail: Size at which the network looks, as a multiple of the usual; above 1 finds thinner vessels, slower.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``; ``"auto"`` is bf16 on a GPU and fp32 on a CPU.
+        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``"auto"`` is bfloat16 on a GPU and float32 on a CPU.
         memory_mib: About how much memory the network may use at a time.
         weights: A folder made by ``training.export``; "" takes the shipped weights.
 
@@ -59,7 +59,7 @@ class VesselnetSegmenter:
         polarity: str = "auto",
         gate: bool = True,
         detail: float = 1.0,
-        precision: str = "auto",
+        dtype: str = "auto",
         memory_mib: int = 1024,
         weights: str = "",
     ) -> None:
@@ -69,8 +69,8 @@ class VesselnetSegmenter:
             raise ConfigurationError("The vesselnet segmenter's `polarity` must be auto, dark or bright")
         if not isinstance(detail, int | float) or not 0.25 <= detail <= 4:
             raise ConfigurationError("The vesselnet segmenter's `detail` must be a number between 0.25 and 4")
-        if precision not in _PRECISIONS:
-            raise ConfigurationError("The vesselnet segmenter's `precision` must be auto, fp32, bf16 or fp16")
+        if dtype not in _TYPES:
+            raise ConfigurationError("The vesselnet segmenter's `dtype` must be auto, float32, bfloat16 or float16")
         if not isinstance(memory_mib, int) or memory_mib < 1:
             raise ConfigurationError("The vesselnet segmenter's `memory_mib` must be a whole number above 0")
         if not isinstance(flips, bool) or not isinstance(gate, bool):
@@ -82,10 +82,10 @@ class VesselnetSegmenter:
         folder = Path(weights) if weights else SHIPPED
         self._card = read_card(folder)
         self._threshold, self._polarity, self._gate = float(threshold), polarity, gate
-        if precision == "auto":
-            precision = "fp32" if device == "cpu" else "bf16"
+        if dtype == "auto":
+            dtype = "float32" if device == "cpu" else "bfloat16"
         where = torch.device(device)
-        self._eye = Eye(load_network(folder, device), where, precision, memory_mib * 2**20, float(detail), flips)
+        self._eye = Eye(load_network(folder, device), where, dtype, memory_mib * 2**20, float(detail), flips)
 
     def segment(self, stack: ImageStack, prompt: Prompt, progress: ProgressCallback) -> Segmentation:
         """Find the vessels in one series.
