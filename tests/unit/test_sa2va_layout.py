@@ -151,6 +151,8 @@ def test_files_that_are_no_checkpoint_are_refused(checkpoint: Path, tmp_path: Pa
         (("llm_config", "model_type"), "phi3", "llm_config.model_type"),
         (("vision_config", "hidden_size"), None, "vision_config.hidden_size"),
         (("select_layer",), -2, "select_layer"),
+        (("llm_config", "num_hidden_layers"), 10**9, "less than or equal to 1000"),
+        (("vision_config", "hidden_act"), "os.system", "hidden_act"),
     ],
 )
 def test_config_of_another_kind_is_refused(place: tuple[str, ...], value: Any, words: str) -> None:

@@ -17,7 +17,10 @@ _TRUNK = _SAM2 + "image_encoder.trunk."
 _DECODER = _SAM2 + "sam_mask_decoder."
 _MEMORY = _SAM2 + "memory_encoder."
 _ATTENTION = _SAM2 + "memory_attention."
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu"]
+Layers = Annotated[int, Field(ge=1, le=1000)]
+"""Made one by one before a weight is looked at: a wrong number must not take the memory of the machine."""
 
 
 class _Read(BaseModel):
@@ -29,11 +32,11 @@ class VisionSizes(_Read):
 
     hidden_size: Count
     intermediate_size: Count
-    num_hidden_layers: Count
+    num_hidden_layers: Layers
     num_attention_heads: Count
     patch_size: Count = 14
     layer_norm_eps: float = 1e-6
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     norm_type: Literal["layer_norm", "rms_norm"] = "layer_norm"
     qkv_bias: bool = True
     qk_normalization: bool = False
@@ -45,14 +48,14 @@ class LanguageSizes(_Read):
     model_type: Literal["qwen2", "internlm2"]
     hidden_size: Count
     intermediate_size: Count
-    num_hidden_layers: Count
+    num_hidden_layers: Layers
     num_attention_heads: Count
     num_key_value_heads: Count
     max_position_embeddings: Count = 32768
     rms_norm_eps: float = 1e-6
     rope_theta: float = 10_000.0
     bias: bool = False
-    hidden_act: str = "silu"
+    hidden_act: Activation = "silu"
 
 
 class Sa2vaSizes(_Read):
