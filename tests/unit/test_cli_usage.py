@@ -244,7 +244,7 @@ def test_config_check_of_prompts_and_chains(tmp_path: Path) -> None:
 
 
 def test_program_keeps_the_libraries_of_models_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every process of vesselq begins here; the libraries read the variable when they are imported, so it comes first."""
+    """Every process of vesselq begins here; libraries read the variable when they are imported, so it comes first."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     seen = []
     monkeypatch.setattr(cli, "app", lambda: seen.append(os.environ["HF_HUB_OFFLINE"]))
