@@ -134,8 +134,8 @@ def convert(
     from console.prompt_options import table_in, table_of
     from worker.image_stack import Imaging
     from worker.model_folder.adopting import Description
-    from worker.model_folder.converting import convert as convert_model
     from worker.model_folder.recognising import recognise
+    from worker.model_trial.converting import convert as convert_model
 
     raw = recognise(source, _known_system(system))
     said = Description(

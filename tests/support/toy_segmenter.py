@@ -11,6 +11,7 @@ from dicom_core.prompt import PromptKind
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.model_folder.opening import ModelFolder, open_folder
 from worker.segmenters import registry
+from worker.segmenters.folder_info import info_of
 from worker.segmenters.interface import (
     BLOOD_VESSEL,
     ProgressCallback,
@@ -45,7 +46,7 @@ class ToySegmenter:
             raise ConfigurationError("the weights are those of another network")
         self._level = float(numbers["level"][0])
         self._dtype, self._wrong = dtype, wrong or str(model.manifest.settings.get("wrong", ""))
-        self.info = model.info(type(self).info)
+        self.info = info_of(model, type(self).info)
 
     def segment(self, stack: ImageStack, prompt: Prompt, progress: ProgressCallback) -> Segmentation:
         """Compare with the number."""

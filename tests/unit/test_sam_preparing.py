@@ -11,9 +11,9 @@ from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPi
 
 from dicom_core.errors import ConfigurationError
 from worker.model_folder.manifest import ModelManifest
+from worker.model_folder.medsam import manifest_settings
 from worker.model_folder.opening import ModelFolder, files_of
 from worker.segmenters.promptable.preparing import Preparation
-from worker.segmenters.sam.medsam import manifest_settings
 
 SHAPES = [(48, 48), (50, 90), (130, 70), (5, 40)]
 

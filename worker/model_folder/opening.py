@@ -2,12 +2,11 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_core.errors import ConfigurationError
 from worker.model_folder.manifest import ManifestFile, ModelManifest, read_manifest
-from worker.segmenters.interface import SegmentClass, SegmenterInfo
 
 _CHUNK = 4 * 1024 * 1024
 BytesCallback = Callable[[int], None]
@@ -57,22 +56,6 @@ class ModelFolder:
                 raise ConfigurationError(f"{file} is not the file that the manifest lists: its hash or size is another")
             self._seen.add(name)
         return file
-
-    def info(self, system: SegmenterInfo) -> SegmenterInfo:
-        """What is known of a system with this model in it."""
-        manifest = self.manifest
-        classes = tuple(SegmentClass(one.key, one.label) for one in manifest.classes)
-        return replace(
-            system,
-            name=manifest.name,
-            version=manifest.version,
-            summary=manifest.summary or system.summary,
-            imagings=frozenset(manifest.imagings) or system.imagings,
-            arrangements=frozenset(manifest.arrangements) or system.arrangements,
-            classes=classes or system.classes,
-            weights_sha256=manifest.digest,
-            license=manifest.license,
-        )
 
 
 def open_folder(folder: str | Path | ModelFolder, system: str, *, accept_license: str = "") -> ModelFolder:

@@ -9,8 +9,8 @@ from typing import Any
 from dicom_core.errors import ConfigurationError, NotFoundError
 from worker.model_folder.allowed_files import PICKLES, FolderContent, content_of, no_pickles
 from worker.model_folder.manifest import PERMISSIVE, ManifestFile, ModelManifest
+from worker.model_folder.medsam import manifest_settings
 from worker.model_folder.opening import ModelFolder
-from worker.segmenters.sam.medsam import manifest_settings
 
 CONFIG_FILE = "config.json"
 BUNDLE_FILE = "configs/metadata.json"

@@ -15,6 +15,7 @@ from typing import Any, cast
 from dicom_core.chain import names_in
 from dicom_core.errors import ConfigurationError, NotFoundError
 from worker.segmenters.chain import ChainSegmenter, info_of_chain
+from worker.segmenters.folder_info import info_of
 from worker.segmenters.interface import Segmenter, SegmenterInfo
 
 GROUP = "vesselq.segmenters"
@@ -128,7 +129,7 @@ def _info_of_one(name: str, models: Models) -> SegmenterInfo:
     if not said.needs_folder or not arguments.get("folder"):
         return said
     accepted = str(arguments.get("accept_license", ""))
-    return open_folder(arguments["folder"], system, accept_license=accepted).info(said)
+    return info_of(open_folder(arguments["folder"], system, accept_license=accepted), said)
 
 
 def _system_of(name: str, models: Models) -> str:

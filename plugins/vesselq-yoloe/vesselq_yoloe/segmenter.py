@@ -11,6 +11,7 @@ from dicom_core.errors import InvalidPromptError
 from dicom_core.prompt import PromptKind
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.model_folder.opening import ModelFolder, open_folder
+from worker.segmenters.folder_info import info_of
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, SegmentClass, SegmenterInfo
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class YoloeSegmenter:
 
         opened = open_folder(folder, "yoloe", accept_license=accept_license)
         self._settings = checked(YoloeSettings, opened.manifest.settings, opened.manifest.name)
-        self.info = replace(opened.info(type(self).info), prompts=_PROMPTS[self._settings.mode])
+        self.info = replace(info_of(opened, type(self).info), prompts=_PROMPTS[self._settings.mode])
         self._words = self._settings.words_of(len(self.info.classes))
         from vesselq_yoloe.network import YoloeNetwork
 

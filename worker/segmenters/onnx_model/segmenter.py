@@ -7,6 +7,7 @@ from dicom_core.errors import ConfigurationError, RunnerBusyError
 from dicom_core.prompt import PromptKind
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.model_folder.opening import ModelFolder, open_folder
+from worker.segmenters.folder_info import info_of
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, SegmenterInfo
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class OnnxSegmenter:
             raise ConfigurationError("The onnx segmenter's `threads` must be a whole number; 0 leaves the choice")
         opened = open_folder(folder, "onnx", accept_license=accept_license)
         made: dict[str, Any] = {"device": device, "threshold": threshold, "batch": batch, "threads": threads}
-        self._model: Model = model_of(opened, opened.info(type(self).info), **made)
+        self._model: Model = model_of(opened, info_of(opened, type(self).info), **made)
         self.info = self._model.info
 
     def segment(self, stack: ImageStack, prompt: Prompt, progress: ProgressCallback) -> Segmentation:

@@ -12,6 +12,7 @@ from dicom_core.prompt import PromptKind
 from worker.image_stack import ImageStack
 from worker.model_folder.opening import ModelFolder, open_folder
 from worker.pictures.display import display_frame, display_limits
+from worker.segmenters.folder_info import info_of
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, SegmenterInfo
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class PromptableSegmenter:
         system = type(self).info
         model = open_folder(folder, system.name, accept_license=accept_license)
         self._network, self._preparation = self._open(model, device)
-        self.info = replace(model.info(system), prompts=_ASKED if self._automatic is None else PROMPTS)
+        self.info = replace(info_of(model, system), prompts=_ASKED if self._automatic is None else PROMPTS)
 
     def _open(self, model: ModelFolder, device: str) -> "tuple[PromptableNetwork, Preparation]":
         """Load the network and read how it wants its pictures."""

@@ -10,6 +10,7 @@ import numpy as np
 from dicom_core.prompt import PromptKind, Question
 from worker.image_stack import Arrangement, FrameIdentity, ImageStack, Imaging
 from worker.model_folder.opening import ModelFolder, open_folder
+from worker.segmenters.folder_info import info_of
 from worker.segmenters.interface import (
     BLOOD_VESSEL,
     ProgressCallback,
@@ -85,7 +86,7 @@ class Sa2vaSegmenter:
 
         model = Sa2vaModel.open(opened, device, getattr(torch, dtype))
         question = str(opened.manifest.settings.get("question", _DEFAULT_QUESTION))
-        self._take(model, opened.info(type(self).info), settings, question)
+        self._take(model, info_of(opened, type(self).info), settings, question)
 
     @classmethod
     def around(cls, model: "Sa2vaModel", settings: Sa2vaSettings) -> "Sa2vaSegmenter":

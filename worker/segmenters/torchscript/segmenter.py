@@ -6,6 +6,7 @@ from typing import Any
 
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.model_folder.opening import ModelFolder, open_folder
+from worker.segmenters.folder_info import info_of
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, SegmenterInfo
 
 
@@ -47,7 +48,7 @@ class TorchScriptSegmenter:
 
         opened = open_folder(folder, "torchscript", accept_license=accept_license)
         settings = checked(SemanticSettings, _settings(opened), opened.manifest.name)
-        self.info = opened.info(type(self).info)
+        self.info = info_of(opened, type(self).info)
         if settings.layout == "NCDHW":
             self.info = replace(self.info, arrangements=self.info.arrangements & {Arrangement.VOLUME})
         network = TorchScriptNetwork(opened.path(_file(opened, settings.file)), device)
