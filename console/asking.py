@@ -21,12 +21,18 @@ Words = Annotated[
 ]
 Boxes = Annotated[
     list[str] | None,
-    typer.Option("--box", metavar="L,T,R,B", help="Columns and rows around what is to be found; several are allowed."),
+    typer.Option(
+        "--box",
+        metavar="L,T,R,B[@FRAME]",
+        help="Columns and rows around what is to be found, on every frame or on one of a run; several are allowed.",
+    ),
 ]
 Points = Annotated[
     list[str] | None,
     typer.Option(
-        "--point", metavar="X,Y[,out]", help="Column and row on what is to be found, or, with out, not on it."
+        "--point",
+        metavar="X,Y[,out][@FRAME]",
+        help="Column and row on what is to be found, or, with out, not on it; on every frame or on one.",
     ),
 ]
 Mask = Annotated[Path | None, typer.Option("--mask", metavar="FILE", help="PNG or SEG: where it is about, roughly.")]
@@ -49,13 +55,10 @@ def asked(
 
     if not (words or boxes or points or mask):
         return Prompt()
-    places = [
-        point_of(f"{text.removesuffix(',out')},outside" if text.endswith(",out") else text) for text in points or ()
-    ]
     values = {
         "questions": [_question(text) for text in words or ()],
         "boxes": [box_of(text).model_dump() for text in boxes or ()],
-        "points": [place.model_dump() for place in places],
+        "points": [point_of(text).model_dump() for text in points or ()],
         "mask": str(mask.absolute()) if mask else None,
         "by_hand": True,
     }

@@ -12,32 +12,50 @@ if TYPE_CHECKING:
 
 
 def box_of(value: str) -> "Box":
-    """``LEFT,TOP,RIGHT,BOTTOM``."""
+    """``LEFT,TOP,RIGHT,BOTTOM`` on every frame, or with ``@FRAME`` on one."""
     from pydantic import ValidationError
 
     from dicom_core.prompt import Box
 
     try:
-        left, top, right, bottom = (float(part) for part in value.split(","))
-        return Box(left=left, top=top, right=right, bottom=bottom)
+        place, frame = _on_frame(value)
+        left, top, right, bottom = (float(part) for part in place.split(","))
+        return Box(left=left, top=top, right=right, bottom=bottom, frame_number=frame)
     except (ValueError, ValidationError):
         raise typer.BadParameter(
-            f"{value!r} is no box: LEFT,TOP,RIGHT,BOTTOM in pixels, for example 40,60,200,180"
+            f"{value!r} is no box: LEFT,TOP,RIGHT,BOTTOM in pixels, for example 40,60,200,180, or on the third frame "
+            "40,60,200,180@3"
         ) from None
 
 
 def point_of(value: str) -> "Point":
-    """``X,Y`` or ``X,Y,outside``."""
+    """``X,Y`` or ``X,Y,outside`` on every frame, or with ``@FRAME`` on one."""
     from pydantic import ValidationError
 
     from dicom_core.prompt import Point
 
-    place, outside = value.removesuffix(",outside"), value.endswith(",outside")
     try:
-        x, y = (float(part) for part in place.split(","))
-        return Point(x=x, y=y, inside=not outside)
+        place, frame = _on_frame(value)
+        inside = place.removesuffix(",out").removesuffix(",outside")
+        x, y = (float(part) for part in inside.split(","))
+        return Point(x=x, y=y, inside=inside == place, frame_number=frame)
     except (ValueError, ValidationError):
-        raise typer.BadParameter(f"{value!r} is no point: X,Y in pixels, for example 120,80 or 5,5,outside") from None
+        raise typer.BadParameter(
+            f"{value!r} is no point: X,Y in pixels, for example 120,80 or 5,5,out, or on the third frame 120,80@3"
+        ) from None
+
+
+def _on_frame(value: str) -> tuple[str, int]:
+    """A place and the number of its frame, from 1; 0 is every frame.
+
+    Raises:
+        ValueError: What is behind the @ is no number of a frame.
+    """
+    place, sign, number = value.partition("@")
+    frame = int(number) if sign else 0
+    if sign and frame < 1:
+        raise ValueError(value)
+    return place, frame
 
 
 def table_of(values: Iterable[str]) -> dict[str, Any]:

@@ -54,6 +54,13 @@ def test_options_become_a_prompt(tmp_path: Path) -> None:
     assert Prompt.from_stored(prompt.stored()) == prompt
 
 
+def test_places_may_lie_on_one_frame() -> None:
+    """Behind an @ stands the number of the frame, from 1; without it a place is meant on every frame."""
+    prompt = asking.asked([], ["1,2,30,40@3", "1,2,3,4"], ["5,6@2", "7,8,out@2", "9,9"])
+    assert [one.frame_number for one in prompt.boxes] == [3, 0]
+    assert [(one.frame_number, one.inside) for one in prompt.points] == [(2, True), (2, False), (0, True)]
+
+
 def test_nothing_asked_is_the_rule_s() -> None:
     """Without any option the prompt is empty and nobody's."""
     assert asking.asked(None, [], None) == Prompt()
@@ -65,7 +72,9 @@ def test_nothing_asked_is_the_rule_s() -> None:
         (["nose=the nose"], [], [], "'nose' is no type of segment"),
         ([], ["1,2,3"], [], "is no box"),
         ([], ["9,2,3,4"], [], "is no box"),
+        ([], ["1,2,3,4@0"], [], "is no box"),
         ([], [], ["a,b"], "is no point"),
+        ([], [], ["1,2@last"], "is no point"),
         ([], [], ["1,2,in"], "is no point"),
     ],
 )
