@@ -80,7 +80,7 @@ class SegmenterInfo:
         takes = " or ".join(sorted(self.prompts - {PromptKind.NONE}))
         if PromptKind.NONE in refused:
             raise InvalidPromptError(f"The segmenter {self.name} must be asked: give it {takes}")
-        hint = f"it takes {takes}" if takes else "it takes no prompt; remove the prompt from the rule"
+        hint = f"it takes {takes}" if takes else "it takes no prompt; leave the prompt out"
         raise InvalidPromptError(f"The segmenter {self.name} cannot be asked by {', '.join(sorted(refused))}: {hint}")
 
 
