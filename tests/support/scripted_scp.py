@@ -68,6 +68,10 @@ class ScriptedSCP:
         for sop_class in sop_classes:
             self._entity.add_supported_context(sop_class, list(transfer_syntaxes))
         self._server: Any = None
+        self._connections: list[socket.socket] = []
+
+    def _on_open(self, event: evt.Event) -> None:
+        self._connections.append(event.assoc.dul.socket.socket)
 
     def _on_established(self, event: evt.Event) -> None:
         self.associations += 1
@@ -102,6 +106,7 @@ class ScriptedSCP:
             (LOOPBACK, self.port),
             block=False,
             evt_handlers=[
+                (evt.EVT_CONN_OPEN, self._on_open),
                 (evt.EVT_ESTABLISHED, self._on_established),
                 (evt.EVT_C_STORE, self._on_store),
                 (evt.EVT_C_ECHO, self._on_echo),
@@ -113,11 +118,18 @@ class ScriptedSCP:
         self._end.set()
         if self._server is None:
             return
-        for association in self._server.active_associations:
+        associations = self._server.active_associations
+        for association in associations:
             if association.is_established:
                 association.abort()
         self._server.shutdown()
         self._server = None
+        for association in associations:
+            association.join(5)
+        # pynetdicom forgets the connections of peers that went away before they were answered
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
 
     def open_associations(self) -> int:
         """How many are open now."""

@@ -364,9 +364,10 @@ def test_folders_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_info_comes_from_the_manifest(adopted: Path) -> None:
     """A model's name, version, licence and hash stand in its info; what it does not say stays the system's."""
     from worker.segmenters import registry
+    from worker.segmenters.folder_info import info_of
 
     manifest = read_manifest(adopted)
-    info = ModelFolder(adopted, manifest).info(registry.info("ridge"))
+    info = info_of(ModelFolder(adopted, manifest), registry.info("ridge"))
     assert (info.name, info.version, info.license) == ("medsam", "1", "Apache-2.0")
     assert info.weights_sha256 == manifest.digest
     assert info.classes == registry.info("ridge").classes
