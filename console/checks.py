@@ -104,7 +104,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     record = Record(settings.effective_database_url, process="console")
     try:
         record.now()
-        found, wanted = migrate.current_revision(record), migrate.expected_revision(record)
+        found, wanted = migrate.current_revision(record), migrate.expected_revision()
     except VesselqError as error:
         yield Finding("database", Health.FAILS, str(error), "start it, or correct database_url (VESSELQ_DATABASE_URL)")
         return

@@ -1,6 +1,7 @@
 """Schema and site key: made once, whoever comes first."""
 
 import multiprocessing
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -90,3 +91,15 @@ def test_two_installations_have_two_site_keys(empty_record, tmp_path):
     migrate.upgrade(other)
     assert migrate.site_key(other) != migrate.site_key(empty_record)
     other.close()
+
+
+def test_expected_revision_is_that_of_the_migrations(empty_record: Record) -> None:
+    """The revision that a process asks for at its start is the last that Alembic knows; an upgrade reaches it."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    configuration = Config()
+    configuration.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    assert migrate.expected_revision() == ScriptDirectory.from_config(configuration).get_current_head()
+    migrate.upgrade(empty_record)
+    assert migrate.current_revision(empty_record) == migrate.expected_revision()
