@@ -15,7 +15,8 @@ from db import migrate
 from db.session import Record
 from dicom_core.errors import ConfigurationError, VesselqError
 from dicom_core.routing import Rule
-from dicom_core.settings import PeerSettings, Place, Settings
+from dicom_core.setting_tables import PeerSettings
+from dicom_core.settings import Place, Settings
 from dicom_core.spool import Spool
 from dicom_listener.storage_scu import Receiver, verify
 from worker.result_header.catalogue import vessel_type

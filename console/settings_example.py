@@ -14,7 +14,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from dicom_core.default_rules import DEFAULT_RULES
-from dicom_core.settings import FolderSettings, PeerSettings, Settings, StorageSCUSettings, StowRSSettings
+from dicom_core.setting_tables import FolderSettings, PeerSettings, StorageSCUSettings, StowRSSettings
+from dicom_core.settings import Settings
 
 _WIDTH = 118
 _HEAD = """\

@@ -30,7 +30,8 @@ from db import migrate, reports
 from db.session import Record
 from dicom_core.errors import UnavailableError
 from dicom_core.logs import configure_logs, get_logger
-from dicom_core.settings import Settings, WebSettings
+from dicom_core.setting_tables import WebSettings
+from dicom_core.settings import Settings
 
 READY_SECONDS = 90.0
 """Longest wait for all processes; torch alone can take many seconds on a cold disk."""

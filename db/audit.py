@@ -76,6 +76,20 @@ class Event(Enum):
     SOURCES_PURGED = ("sources-purged", "110105", "", "D")
     RESULT_REMOVED = ("result-removed", "", "", "D")
     AUDIT_READ = ("audit-read", "110101", "", "R")
+    AUDIT_EXPORTED = ("audit-exported", "110106", "", "R")
+    AUDIT_VERIFIED = ("audit-verified", "110101", "", "R")
+    AUDIT_ARCHIVED = ("audit-archived", "110101", "", "D")
+    STUDY_VIEWED = ("study-viewed", "110103", "", "R")
+    SIGNED_IN = ("signed-in", "110114", "110122", "E")
+    SIGNED_OUT = ("signed-out", "110114", "110123", "E")
+    ACCESS_REFUSED = ("access-refused", "110113", "110132", "E")
+    ACCOUNT_CHANGED = ("account-changed", "110113", "110137", "E")
+    ROLES_CHANGED = ("roles-changed", "110113", "110136", "E")
+    TOKEN_CREATED = ("token-created", "110113", "110137", "E")
+    TOKEN_REVOKED = ("token-revoked", "110113", "110137", "E")
+    PRIORITY_CHANGED = ("priority-changed", "", "", "U")
+    TRANSFER_REPEATED = ("transfer-repeated", "", "", "U")
+    PEER_CHECKED = ("peer-checked", "", "", "E")
 
     def __init__(self, word: str, event_id: str, event_type: str, action: str) -> None:
         self.word = word

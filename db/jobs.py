@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, u
 
 from db import audit
 from db.audit import Event, Outcome
-from db.models import DeliveryRow, JobRow, ResultRow, Study
+from db.models import DeliveryRow, JobRow, ResultRow, Study, storable
 from db.session import Record, Transaction
 from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
 from dicom_core.job import (
@@ -202,7 +202,7 @@ def keep_result(record: Record, job: Job, kept: KeptResult) -> list[str]:
     with record.writing() as transaction:
         row = _held(transaction, job)
         row.lease_owner, row.lease_expires_at = "", None
-        row.result = dict(kept.summary)
+        _keep_summary(row, kept.summary)
         change_state(transaction, row, JobState.SEG_READY, detail=_provenance(kept.objects, kept.summary))
         results = [
             (_add_result(transaction, row, place, result), result.kind)
@@ -219,6 +219,12 @@ def keep_result(record: Record, job: Job, kept: KeptResult) -> list[str]:
             why = "no destination gets one of its objects" if row.destinations else "no destination is configured"
             change_state(transaction, row, JobState.DONE, f"{why}; the result is kept here")
         return made
+
+
+def _keep_summary(row: JobRow, summary: Mapping[str, Any]) -> None:
+    row.result = dict(summary)
+    row.model = storable(str(summary.get("model", "")), 64)
+    row.model_version = storable(str(summary.get("model_version", "")), 64)
 
 
 def _provenance(made: Sequence[ResultObject], summary: Mapping[str, object]) -> dict[str, Any]:
@@ -270,7 +276,8 @@ def finish_without_result(record: Record, job: Job, state: JobState, reason: str
     """
     with record.writing() as transaction:
         row = _held(transaction, job)
-        row.lease_owner, row.lease_expires_at, row.result = "", None, summary
+        row.lease_owner, row.lease_expires_at = "", None
+        _keep_summary(row, summary)
         change_state(transaction, row, state, reason, detail=_provenance((), summary))
 
 

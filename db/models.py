@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -105,6 +106,8 @@ class Process(Base):
     last_seen_at: Mapped[datetime]
     stopped_at: Mapped[datetime | None]
     doing: Mapped[str] = mapped_column(Words, default="")
+    resources: Mapped[dict[str, Any] | None]
+    """What a worker has at hand: the device in words, bytes of memory of the device and of the child."""
 
 
 class AssociationRow(Base):
@@ -146,6 +149,8 @@ class Study(Base):
     """Grows with every stored instance: unlike a time it never stands still or goes back."""
     completed_at: Mapped[datetime | None]
     close_requested: Mapped[bool] = mapped_column(default=False)
+    patient_hash: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"), index=True)
+    """Pseudonym of the patient (``dicom_core.pseudonym``), "" where the header names none. Never the identifier."""
 
 
 class Series(Base):
@@ -222,7 +227,10 @@ class JobRow(Base):
     created_at: Mapped[datetime] = mapped_column(index=True)
     updated_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
+    model: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))
+    """What made the result, with ``model_version``: found again when a model is recalled."""
+    model_version: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))
     wanted: Mapped[dict[str, list[str]] | None]
     """The kinds of object for each destination; one that is not named gets the SEG object. Older rows name none."""
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -237,7 +245,22 @@ class JobRow(Base):
             name="uq_jobs_series_generation",
         ),
         Index(None, "state", "queue_key"),
+        Index(None, "model", "model_version"),
     )
+
+
+class JobProgress(Base):
+    """How far the try of a job is that runs now. Written every second or so and not audited: it may be lost."""
+
+    __tablename__ = "job_progress"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"), primary_key=True)
+    fence: Mapped[int]
+    stage: Mapped[str] = mapped_column(String(16))
+    share: Mapped[float] = mapped_column(Float)
+    """Of the stage, 0 to 1."""
+    worker: Mapped[str] = mapped_column(OWNER)
+    device: Mapped[str] = mapped_column(String(64), default="")
+    updated_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class ResultRow(Base):
@@ -315,7 +338,77 @@ class AuditEvent(Base):
     row_hash: Mapped[str] = mapped_column(String(64))
 
 
+class AuditForwarding(Base):
+    """How far one audit repository has been told. The audit log itself is what waits to be sent."""
+
+    __tablename__ = "audit_forwarding"
+    repository: Mapped[str] = mapped_column(String(64), primary_key=True)
+    next_sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"))
+    lease_owner: Mapped[str] = mapped_column(OWNER, default="")
+    lease_expires_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_try_at: Mapped[datetime | None]
+    last_sent_at: Mapped[datetime | None]
+    last_error: Mapped[str] = mapped_column(Words, default="")
+
+
+class PeerCheck(Base):
+    """The last C-ECHO to a peer or destination, asked for by a person."""
+
+    __tablename__ = "peer_checks"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    checked_at: Mapped[datetime]
+    answered: Mapped[bool]
+    answer: Mapped[str] = mapped_column(Words, default="")
+
+
+class User(Base):
+    """A person who may sign in. Rows stay when a person leaves: the audit log names them."""
+
+    __tablename__ = "users"
+    user_name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    source: Mapped[str] = mapped_column(String(8))
+    """``local`` or ``oidc``; the roles of the second kind come anew with each sign-in."""
+    display_name: Mapped[str] = mapped_column(String(128), default="")
+    roles: Mapped[list[str]]
+    password_hash: Mapped[str] = mapped_column(String(256), default="")
+    must_change_password: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+    failed_sign_ins: Mapped[int] = mapped_column(default=0)
+    locked_until: Mapped[datetime | None]
+    last_sign_in_at: Mapped[datetime | None]
+
+
+class SignInSession(Base):
+    """A browser that is signed in."""
+
+    __tablename__ = "sign_in_sessions"
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_name: Mapped[str] = mapped_column(ForeignKey("users.user_name"), index=True)
+    address: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class ApiToken(Base):
+    """A token of a program; only its hash is kept."""
+
+    __tablename__ = "api_tokens"
+    token_id: Mapped[str] = mapped_column(IDENTIFIER, primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]]
+    created_by: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
 __all__ = [
-    "AssociationRow", "AssociationStudy", "AuditEvent", "Base", "ConflictingInstance", "DeliveryRow", "Installation",
-    "Instance", "JobRow", "Process", "ResultRow", "Series", "Study",
+    "ApiToken", "AssociationRow", "AssociationStudy", "AuditEvent", "AuditForwarding", "Base", "ConflictingInstance",
+    "DeliveryRow", "Installation", "Instance", "JobProgress", "JobRow", "PeerCheck", "Process", "ResultRow", "Series",
+    "SignInSession", "Study", "User",
 ]  # fmt: skip

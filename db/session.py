@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -72,6 +73,12 @@ class Record:
         self.process = process
         self.user = user
         self._engine = _engine(url)
+
+    def on_behalf_of(self, user: str) -> "Record":
+        """The same connections, with another person in what is written; only the original is closed."""
+        other = copy(self)
+        other.user = user
+        return other
 
     @property
     def engine(self) -> Engine:

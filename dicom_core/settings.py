@@ -5,241 +5,37 @@ named by ``VESSELQ_*_FILE`` (secrets). Unknown keys are errors; all errors are r
 """
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import platformdirs
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    SecretStr,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dicom_core.default_rules import DEFAULT_RULES
-from dicom_core.identifiers import is_ae_title
-from dicom_core.result import DEFAULT_RESULTS, ResultKind
 from dicom_core.routing import Rule
+from dicom_core.setting_tables import (
+    AuditSettings,
+    DestinationSettings,
+    DispatcherSettings,
+    FolderSettings,
+    ListenerSettings,
+    PeerSettings,
+    RetentionSettings,
+    SegmentationSettings,
+    StorageSCUSettings,
+    StowRSSettings,
+    WebSettings,
+    WorkerSettings,
+)
 
 ENVIRONMENT_PREFIX = "VESSELQ_"
 SENDER = "sender"
 """The destination name that stands for the AE which sent the study."""
-MIB = 1024**2
-GIB = 1024**3
-
-
-def _checked_ae_title(value: str) -> str:
-    if not is_ae_title(value):
-        raise ValueError(r"an AE title has 1 to 16 printable ASCII characters without backslash")
-    return value.strip()
-
-
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
-    r"(?=[^.]*[A-Za-z_-])[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
-)
-"""RFC 1123 section 2.1, and underscores, which are in use. The last label is no number, so 300.1.1.1 is none."""
 Place = tuple[str | int, ...]
 """Steps from the top of the settings to one of them: names of tables and keys, indices of entries."""
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-AETitle = Annotated[str, StringConstraints(min_length=1, max_length=16)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-PortOrAny = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-
-
-def _each_once(value: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
-    if not value:
-        raise ValueError(f"name at least one of {', '.join(ResultKind)}; leave the setting out for {ResultKind.SEG}")
-    repeated = sorted({kind for kind in value if value.count(kind) > 1})
-    if repeated:
-        raise ValueError(f"{', '.join(repeated)} is named more than once")
-    return value
-
-
-Results = Annotated[tuple[ResultKind, ...], AfterValidator(_each_once)]
-
-
-def _is_address(text: str) -> bool:
-    """Whether the syntax is that of an IP address, a network or a host name; nothing is resolved."""
-    try:
-        ip_network(text.partition("%")[0], strict=False)
-    except ValueError:
-        return _HOST_NAME.fullmatch(text) is not None
-    return True
-
-
-def _all_addresses(value: tuple[str, ...]) -> tuple[str, ...]:
-    bad = [address for address in value if not _is_address(address)]
-    if bad:
-        raise ValueError(
-            f"{', '.join(map(repr, bad))}: neither an IP address, a network such as 10.1.0.0/16, nor a host name"
-        )
-    return value
-
-
-Addresses = Annotated[tuple[str, ...], AfterValidator(_all_addresses)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("ae_title", "calling_ae_title", mode="after", check_fields=False)
-    @classmethod
-    def _ae_titles(cls, value: str) -> str:
-        return _checked_ae_title(value) if value else value
-
-
-class ListenerSettings(_Table):
-    """The Storage SCP."""
-
-    ae_title: AETitle = Field("VESSELQ", description="AE title that senders must call.")
-    host: str = Field("127.0.0.1", description="Address to bind; 0.0.0.0 for all once peers are configured.")
-    port: PortOrAny = Field(11112, description="TCP port; 0 takes a free one.")
-    maximum_associations: int = Field(20, ge=1, description="Associations at the same time, all peers together.")
-    maximum_associations_per_peer: int = Field(8, ge=1, description="Associations at the same time from one address.")
-    maximum_pdu_bytes: int = Field(128 * 1024, ge=4096, le=MIB, description="Largest PDU that is offered to senders.")
-    maximum_object_bytes: int = Field(2 * GIB, ge=MIB, description="Largest object that is taken; larger: 0xA700.")
-    acse_timeout_seconds: Seconds = Field(10, description="Longest wait within association negotiation.")
-    network_timeout_seconds: Seconds = Field(60, description="Longest silence on an open association.")
-    commit_window_seconds: float = Field(0.002, ge=0, le=1, description="How long a group commit gathers instances.")
-    commit_batch: int = Field(64, ge=1, description="Most instances of one group commit.")
-    low_water_bytes: int = Field(5 * GIB, ge=0, description="Less free space than this: new associations are refused.")
-    critical_water_bytes: int = Field(GIB, ge=0, description="Less free space than this: objects are refused (0xA700).")
-    stable_after_seconds: Seconds = Field(
-        30, description="A study without new instances and open associations for this long is complete."
-    )
-
-
-class DispatcherSettings(_Table):
-    """The process that closes studies, makes jobs and rings workers."""
-
-    interval_seconds: Seconds = Field(0.5, description="Pause between two passes.")
-    ring_interval_seconds: Seconds = Field(
-        10, description="Work that waits this long since the last ring is rung for again."
-    )
-    rings_per_pass: int = Field(100, ge=1, description="Most rings of one pass.")
-
-
-class PeerSettings(_Table):
-    """A system that may open associations to the listener."""
-
-    name: Name = Field(description="Word for the record.")
-    ae_title: AETitle = Field(description="Its calling AE title.")
-    addresses: Addresses = Field((), description="IP addresses or networks it may call from; empty: any.")
-    host: str = Field("", description='Where results go when a rule says "sender"; empty: the address it called from.')
-    port: Port = Field(104, description="Port of its Storage SCP, for results and C-ECHO.")
-    results: Results = Field(DEFAULT_RESULTS, description='What it gets when a rule says "sender".')
-
-
-class _Destination(_Table):
-    name: Name = Field(description="Word that rules use.")
-    timeout_seconds: Seconds = Field(30, description="Longest wait for an answer.")
-    give_up_after_hours: float = Field(72, gt=0, description="Transient failures are tried again for this long.")
-    results: Results = Field(DEFAULT_RESULTS, description="What this destination gets.")
-
-
-class StorageSCUSettings(_Destination):
-    """Send by C-STORE."""
-
-    kind: Literal["storage_scu"]
-    ae_title: AETitle = Field(description="Called AE title.")
-    host: str = Field(description="Address or name.")
-    port: Port = Field(104, description="TCP port.")
-    calling_ae_title: str = Field("", description="Our AE title towards it; empty: the listener's.")
-
-
-class StowRSSettings(_Destination):
-    """Send by STOW-RS (PS3.18 section 10.5)."""
-
-    kind: Literal["stow_rs"]
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")] = Field(
-        description="Base URL of the DICOMweb service; studies/ is appended."
-    )
-    username: str = Field("", description="For HTTP basic authentication.")
-    password: SecretStr = Field(SecretStr(""), description="For HTTP basic authentication.")
-    bearer_token: SecretStr = Field(SecretStr(""), description="Instead of user name and password.")
-    ca_file: Path | None = Field(None, description="Certificates to trust, PEM; empty: the system's.")
-
-
-class FolderSettings(_Destination):
-    """Write files."""
-
-    kind: Literal["folder"]
-    path: Path = Field(description="Folder; made if missing. Files are named by UID.")
-
-
-DestinationSettings = Annotated[StorageSCUSettings | StowRSSettings | FolderSettings, Field(discriminator="kind")]
-
-
-class WorkerSettings(_Table):
-    """The segmentation workers."""
-
-    device: str = Field("auto", description='"auto", "cpu" or "cuda:N".')
-    lease_seconds: Seconds = Field(60, description="A worker that is silent this long loses its job.")
-    maximum_attempts: int = Field(3, ge=1, description="Tries before a job is FAILED.")
-    retry_after_seconds: float = Field(5, ge=0, description="Pause before the next try; doubles each time.")
-    deadline_seconds: Seconds = Field(1800, description="Longest time for one job in the child process.")
-    memory_limit_bytes: int = Field(16 * GIB, ge=GIB, description="Address space of the child on CPU.")
-    decoded_limit_bytes: int = Field(4 * GIB, ge=MIB, description="Largest decoded series.")
-    recycle_after_jobs: int = Field(100, ge=1, description="The child is replaced after this many jobs.")
-    recycle_above_bytes: int = Field(8 * GIB, ge=GIB, description="The child is replaced when its memory passes this.")
-    model_memory_bytes: int = Field(
-        0,
-        ge=0,
-        description="What loaded models may take together: those used longest ago give way. "
-        "0: on a GPU all there is, on the CPU a quarter of memory_limit_bytes.",
-    )
-    threads: int = Field(0, ge=0, description="CPU threads of the child; 0: all cores.")
-    delivery_threads: int = Field(8, ge=1, description="Deliveries at the same time in one worker process.")
-
-
-class SegmentationSettings(_Table):
-    """The SEG objects."""
-
-    # the numbers of further kinds, parts and generations are larger and must still be an IS (PS3.5 section 6.2)
-    series_number: int = Field(9001, ge=1, le=1_000_000_000, description="SeriesNumber of the first result in a study.")
-    omit_empty_frames: bool = Field(True, description="Leave out frames without a vessel.")
-    viewer_hints: bool = Field(True, description="Add PixelMeasures and PlaneOrientation that viewers need.")
-    send_empty: bool = Field(
-        False,
-        description="Send an object without vessels too, instead of ending as NO_VESSEL_FOUND without one.",
-    )
-
-
-class RetentionSettings(_Table):
-    """How long files are kept. The audit log is kept for ever."""
-
-    purge_sources_after_days: float = Field(
-        30, gt=0, description="Source files of finished studies go after this time."
-    )
-    purge_results_after_days: float = Field(365, gt=0, description="Kept results of finished jobs go after this time.")
-
-
-class WebSettings(_Table):
-    """The web pages and the JSON API."""
-
-    host: str = Field("127.0.0.1", description="Address to bind.")
-    port: PortOrAny = Field(8042, description="TCP port; 0 takes a free one.")
-    allowed_hosts: tuple[str, ...] = Field(
-        ("localhost", "127.0.0.1", "[::1]"), description="Host names under which browsers reach it."
-    )
-    runs_from: Addresses = Field(
-        ("127.0.0.1", "::1"),
-        description="Addresses or networks that may have a series segmented again with a prompt. There is no sign-in: "
-        "behind a proxy, which lets everybody call from its own address, it must do that.",
-    )
 
 
 def _misfits(values: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
@@ -317,6 +113,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     segmentation: SegmentationSettings = SegmentationSettings()
     retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
     peers: tuple[PeerSettings, ...] = Field((), description="Who may send; nobody until one is configured.")
     destinations: tuple[DestinationSettings, ...] = Field((), description="Where results can go.")
@@ -367,6 +164,16 @@ class Settings(BaseSettings):
     def results_folder(self) -> Path:
         """Where built results live."""
         return self.data_folder / "results"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where signed checkpoints of the audit log live."""
+        return self.audit.checkpoint_folder or self.data_folder / "audit"
+
+    @property
+    def signing_key_file(self) -> Path:
+        """The private key that signs them."""
+        return self.audit.signing_key_file or self.checkpoint_folder / "signing_key.pem"
 
     @property
     def effective_database_url(self) -> str:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from pydicom import uid
 
 from dicom_core.errors import ConfigurationError
-from dicom_core.settings import ListenerSettings, PeerSettings
+from dicom_core.setting_tables import ListenerSettings, PeerSettings
 
 VERIFICATION = "1.2.840.10008.1.1"
 

@@ -14,7 +14,8 @@ from dicom_core.job import JobRequest, JobState
 from dicom_core.prompt import Prompt
 from dicom_core.result import DEFAULT_RESULTS, ResultKind
 from dicom_core.routing import Rule, first_match, made_by_vesselq
-from dicom_core.settings import SENDER, PeerSettings, Settings
+from dicom_core.setting_tables import PeerSettings
+from dicom_core.settings import SENDER, Settings
 from dicom_core.spool import Spool
 from dicom_core.study import QuietStudy, StoredSeries, input_hash
 

@@ -22,7 +22,7 @@ from db.audit import Event, Outcome
 from dicom_core.errors import ConfigurationError
 from dicom_core.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_core.logs import get_logger
-from dicom_core.settings import ListenerSettings
+from dicom_core.setting_tables import ListenerSettings
 from dicom_core.study import Association, AssociationOutcome
 from dicom_listener.association_policy import (
     AssociationPolicy,

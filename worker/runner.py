@@ -16,7 +16,8 @@ import psutil
 from dicom_core import errors
 from dicom_core.errors import DeadlineError, RunnerBusyError, RunnerDiedError, VesselqError
 from dicom_core.logs import get_logger
-from dicom_core.settings import ENVIRONMENT_PREFIX, WorkerSettings
+from dicom_core.setting_tables import WorkerSettings
+from dicom_core.settings import ENVIRONMENT_PREFIX
 from worker.series_messages import REQUEST_FILE, SeriesRequest, SeriesResult, StageCallback
 
 POLL_SECONDS = 0.1

@@ -23,13 +23,8 @@ from dicom_core.default_rules import DEFAULT_RULES
 from dicom_core.errors import NotFoundError, UnavailableError
 from dicom_core.job import FINISHED
 from dicom_core.logs import configure_logs
-from dicom_core.settings import (
-    ListenerSettings,
-    PeerSettings,
-    Settings,
-    StorageSCUSettings,
-    WebSettings,
-)
+from dicom_core.setting_tables import ListenerSettings, PeerSettings, StorageSCUSettings, WebSettings
+from dicom_core.settings import Settings
 from dicom_core.settings_file import load_settings
 from dicom_core.study import StudyState
 from dicom_listener.storage_scu import Receiver, find_dicom_files, send_files

@@ -6,7 +6,7 @@ from pydicom.uid import UID
 
 from dicom_core.errors import DeliveryError
 from dicom_core.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_core.settings import ListenerSettings
+from dicom_core.setting_tables import ListenerSettings
 from dicom_listener.association_policy import (
     TRANSFER_SYNTAXES,
     AllowedPeer,

@@ -44,7 +44,22 @@ def settings_tables() -> str:
         for part in _parts(field) or [field]:
             definition = definitions[part["$ref"].rpartition("/")[2]]
             sections += _section(name, field, definition, repeated=bool(_parts(field)))
+            for inner, inner_field in definition["properties"].items():
+                for inner_part in _inner_tables(inner_field):
+                    inner_definition = definitions[inner_part["$ref"].rpartition("/")[2]]
+                    sections += _section(
+                        f"{name}.{inner}", inner_field, inner_definition, repeated=bool(_parts(inner_field))
+                    )
     return "\n\n".join(sections)
+
+
+_WRITTEN_IN_PLACE = ("/Prompt", "/Condition", "/ResultKind")
+"""Tables that have a page of their own."""
+
+
+def _inner_tables(field: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    parts = _parts(field) or ([field] if "$ref" in field else [])
+    return [part for part in parts if "$ref" in part and not part["$ref"].endswith(_WRITTEN_IN_PLACE)]
 
 
 def _parts(field: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -59,7 +74,11 @@ def _section(name: str, field: Mapping[str, Any], definition: Mapping[str, Any],
     return [
         f"## {title}" + (f" with `kind = {json.dumps(kind)}`" if kind else ""),
         " ".join(filter(None, [definition.get("description", "").split("\n\n")[0], field.get("description", "")])),
-        _rows(definition["properties"], definition.get("required", []), "" if repeated else f"{name}__"),
+        _rows(
+            {key: value for key, value in definition["properties"].items() if not _inner_tables(value)},
+            definition.get("required", []),
+            "" if repeated else f"{name.replace('.', '__')}__",
+        ),
     ]
 
 

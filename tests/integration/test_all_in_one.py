@@ -20,7 +20,8 @@ from console.up import AllInOne
 from db import reports
 from db.session import Record
 from dicom_core.errors import ConflictError
-from dicom_core.settings import ListenerSettings, PeerSettings, Settings, WebSettings
+from dicom_core.setting_tables import ListenerSettings, PeerSettings, WebSettings
+from dicom_core.settings import Settings
 from dicom_listener.storage_scu import Receiver, verify
 
 CALLING = "TESTER"
@@ -144,7 +145,8 @@ def test_nothing_survives_a_killed_up(tmp_path: Path) -> None:
         "import sys, time\n"
         "from pathlib import Path\n"
         "from console.up import AllInOne\n"
-        "from dicom_core.settings import ListenerSettings, Settings, WebSettings\n"
+        "from dicom_core.setting_tables import ListenerSettings, WebSettings\n"
+        "from dicom_core.settings import Settings\n"
         "site = AllInOne(Settings(data_folder=Path(sys.argv[1]), listener=ListenerSettings(port=0, low_water_bytes=1,"
         " critical_water_bytes=0), web=WebSettings(port=0)), log_folder=Path(sys.argv[2]))\n"
         "site.start(); site.wait_ready(150); print(site.settings.listener.port, flush=True); time.sleep(600)\n"

@@ -11,7 +11,7 @@ from orthanc_server import Orthanc
 from segmentation_files import SegmentationFile, segmentation_file
 
 from dicom_core.errors import PermanentDeliveryError, TransientDeliveryError
-from dicom_core.settings import PeerSettings, StorageSCUSettings, StowRSSettings
+from dicom_core.setting_tables import PeerSettings, StorageSCUSettings, StowRSSettings
 from worker.destinations.interface import Destination
 from worker.destinations.registry import back_to_sender, make_destination
 

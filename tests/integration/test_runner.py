@@ -21,7 +21,7 @@ from dicom_core.errors import (
     VesselqError,
 )
 from dicom_core.result import ResultKind
-from dicom_core.settings import GIB, WorkerSettings
+from dicom_core.setting_tables import GIB, WorkerSettings
 from worker.runner import Runner
 from worker.segmenters.interface import Status
 from worker.series_messages import SeriesRequest, SeriesResult, object_file

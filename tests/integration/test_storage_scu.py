@@ -26,7 +26,7 @@ from scripted_scp import RawPeer, ScriptedSCP, association_rejection
 from segmentation_files import SegmentationFile, segmentation_file
 
 from dicom_core.errors import PermanentDeliveryError, TransientDeliveryError
-from dicom_core.settings import StorageSCUSettings
+from dicom_core.setting_tables import StorageSCUSettings
 from worker.destinations import storage_scu
 from worker.destinations.storage_scu import StorageSCU
 

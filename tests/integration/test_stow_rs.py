@@ -23,7 +23,7 @@ from scripted_scp import RawPeer
 from segmentation_files import SegmentationFile, segmentation_file
 
 from dicom_core.errors import PermanentDeliveryError, TransientDeliveryError
-from dicom_core.settings import StowRSSettings
+from dicom_core.setting_tables import StowRSSettings
 from worker.destinations.stow_rs import StowRS
 
 SECRET = "geheim"

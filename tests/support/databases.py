@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 import db.session
 from db import migrate
+from db.audit_guard import guard, unguard
 from db.models import Base
 from db.session import Record
 
@@ -118,14 +119,21 @@ def postgresql_record(postgresql_server: PostgresqlServer) -> Iterator[Record]:
     record.close()
 
 
+def empty_tables(record: Record) -> None:
+    """Remove every row but that of the installation, the guarded audit log's as well."""
+    with record.engine.begin() as connection:
+        unguard(connection)
+        for table in reversed(Base.metadata.sorted_tables):
+            if table.name != "installation":
+                connection.execute(table.delete())
+        guard(connection)
+
+
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Record:
     """A migrated, empty record."""
     name = "postgresql_record" if _wants_postgresql(request) else "sqlite_record"
     record: Record = request.getfixturevalue(name)
     record.process, record.user = "test/0", ""
-    with record.engine.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            if table.name != "installation":
-                connection.execute(table.delete())
+    empty_tables(record)
     return record

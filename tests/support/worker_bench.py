@@ -15,7 +15,8 @@ from db import migrate, processes, studies
 from db.register import close_association, record_instances
 from db.session import Record
 from dicom_core.job import Job
-from dicom_core.settings import Settings, WorkerSettings
+from dicom_core.setting_tables import WorkerSettings
+from dicom_core.settings import Settings
 from dicom_core.spool import Spool
 from dicom_core.study import Association, AssociationOutcome, ReceivedInstance
 from dicom_listener.job_requests import JobRequests

@@ -4,7 +4,7 @@ import pytest
 from pydicom import uid
 
 from dicom_core.errors import ConfigurationError
-from dicom_core.settings import ListenerSettings, PeerSettings
+from dicom_core.setting_tables import ListenerSettings, PeerSettings
 from dicom_listener.association_policy import (
     STORAGE_CLASSES,
     TRANSFER_SYNTAXES,

@@ -6,14 +6,8 @@ from pathlib import Path
 import pytest
 
 from console.child_environment import environment_of
-from dicom_core.settings import (
-    FolderSettings,
-    ListenerSettings,
-    PeerSettings,
-    Settings,
-    StorageSCUSettings,
-    StowRSSettings,
-)
+from dicom_core.setting_tables import FolderSettings, ListenerSettings, PeerSettings, StorageSCUSettings, StowRSSettings
+from dicom_core.settings import Settings
 from dicom_core.settings_file import load_settings
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dicom_core.errors import PermanentDeliveryError, TransientDeliveryError
-from dicom_core.settings import FolderSettings
+from dicom_core.setting_tables import FolderSettings
 from worker.destinations import folder as folder_module
 from worker.destinations.folder import Folder
 

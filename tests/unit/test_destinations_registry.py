@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dicom_core.errors import ConfigurationError, PermanentDeliveryError
-from dicom_core.settings import FolderSettings, PeerSettings, StorageSCUSettings, StowRSSettings
+from dicom_core.setting_tables import FolderSettings, PeerSettings, StorageSCUSettings, StowRSSettings
 from worker.destinations.folder import Folder
 from worker.destinations.registry import back_to_sender, make_destination
 from worker.destinations.storage_scu import StorageSCU

@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 from db.audit import Event
 from dicom_core.job import TRANSITIONS, DeliveryState, JobState
 from dicom_core.routing import Condition, Rule
-from dicom_core.settings import FolderSettings, PeerSettings, Settings, StorageSCUSettings, StowRSSettings
+from dicom_core.setting_tables import FolderSettings, PeerSettings, StorageSCUSettings, StowRSSettings
+from dicom_core.settings import Settings
 from dicom_listener.association_policy import storage_contexts
 from dicom_listener.handlers import Status
 from worker.seg_writer.writer import build_segmentation
@@ -37,7 +38,7 @@ def test_every_setting_is_described(model: type[BaseModel]) -> None:
         if isinstance(field.default, BaseModel) or name == "kind":
             continue
         assert field.description, f"{model.__name__}.{name} has no description"
-        if f"## `[[{name}]]`" not in text:
+        if not re.search(rf"^## `\[\[([a-z]+\.)?{name}\]\]`", text, re.MULTILINE):
             described = re.escape(field.description).replace(r"\ ", r"\s+")
             assert re.search(rf"\| `{name}` \| {described} ", text), f"{model.__name__}.{name} is not in settings.md"
 

@@ -6,6 +6,7 @@ state, once. At the end of each play all hands work until nothing is due, and ev
 """
 
 import pytest
+from databases import empty_tables
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -42,10 +43,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        with self.record.engine.begin() as connection:
-            for table in reversed(audit.AuditEvent.metadata.sorted_tables):
-                if table.name != "installation":
-                    connection.execute(table.delete())
+        empty_tables(self.record)
         self.listener = listener(self.record)
         self.open = association(self.listener)
         self.claims: list[Job] = []

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from dicom_core.result import ResultKind
-from dicom_core.settings import SENDER, PeerSettings, Settings
+from dicom_core.setting_tables import PeerSettings
+from dicom_core.settings import SENDER, Settings
 
 PACS = {"name": "pacs", "kind": "storage_scu", "ae_title": "PACS", "host": "10.0.0.1"}
 RULE = {"name": "all", "when": {"keyword": "Modality", "exists": True}, "segmenter": "ridge"}
@@ -44,14 +45,14 @@ def test_destinations_are_told_apart_by_kind(tmp_path):
     settings = Settings(
         destinations=[
             PACS,
-            {"name": "web", "kind": "stow_rs", "url": "https://pacs/dicom-web", "password": "secret"},
+            {"name": "web", "kind": "stow_rs", "url": "https://pacs/dicom-web", "password": "hunter2"},
             {"name": "out", "kind": "folder", "path": tmp_path},
         ]
     )
     assert settings.destination("pacs").ae_title == "PACS"
     assert settings.destination("out").path == tmp_path
     assert settings.destination("none") is None
-    assert "secret" not in repr(settings)
+    assert "hunter2" not in repr(settings)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dicom_core.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from dicom_core.identifiers import is_uid
-from dicom_core.settings import FolderSettings
+from dicom_core.setting_tables import FolderSettings
 from dicom_core.spool import sync_folder
 from worker.destinations.interface import open_object
 

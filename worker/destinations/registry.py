@@ -5,14 +5,14 @@ import socket
 from collections.abc import Iterable
 
 from dicom_core.errors import PermanentDeliveryError, TransientDeliveryError
-from dicom_core.settings import (
-    SENDER,
+from dicom_core.setting_tables import (
     DestinationSettings,
     FolderSettings,
     PeerSettings,
     StorageSCUSettings,
     StowRSSettings,
 )
+from dicom_core.settings import SENDER
 from worker.destinations.folder import Folder
 from worker.destinations.interface import Destination
 from worker.destinations.storage_scu import StorageSCU

@@ -24,7 +24,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_core.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
-from dicom_core.settings import StorageSCUSettings
+from dicom_core.setting_tables import StorageSCUSettings
 from worker.destinations.interface import judge_dimse_status, open_object
 
 Offer = tuple[str, str]

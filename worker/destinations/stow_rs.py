@@ -23,7 +23,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ProtocolError
 
 from dicom_core.errors import ConfigurationError, DeliveryError, PermanentDeliveryError, TransientDeliveryError
-from dicom_core.settings import StowRSSettings
+from dicom_core.setting_tables import StowRSSettings
 from worker.destinations.interface import DUPLICATE_SOP_INSTANCE, judge_dimse_status, open_object
 
 _TRY_LATER = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
