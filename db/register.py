@@ -117,6 +117,7 @@ def _open_study(transaction: Transaction, received: ReceivedInstance) -> Study:
             first_received_at=transaction.now,
             last_received_at=transaction.now,
             revision=0,
+            patient_hash=received.patient_hash,
         )
         session.add(study)
         session.flush()
@@ -124,6 +125,7 @@ def _open_study(transaction: Transaction, received: ReceivedInstance) -> Study:
     elif study.state == StudyState.COMPLETE:
         study.state = StudyState.RECEIVING
         _audit_receiving(transaction, received, late=True)
+    study.patient_hash = study.patient_hash or received.patient_hash
     study.last_received_at = transaction.now
     study.revision += 1
     key = (received.study_instance_uid, received.series_instance_uid)
@@ -149,7 +151,7 @@ def _audit_receiving(transaction: Transaction, received: ReceivedInstance, *, la
         ae_title=received.association.calling_ae_title,
         address=received.association.peer_address,
         study_instance_uid=received.study_instance_uid,
-        detail={"late_instance": late},
+        detail={"late_instance": late, "patient_hash": received.patient_hash},
     )
 
 

@@ -58,6 +58,7 @@ class ReceivedInstance:
         sha256: Hex digest over the data set as received, without preamble and file meta information.
         size_bytes: Size of the spool file.
         path: Of the spool file, relative to the spool folder.
+        patient_hash: Pseudonym of the patient (``dicom_core.pseudonym``), "" if the header names none.
     """
 
     association: Association
@@ -70,6 +71,7 @@ class ReceivedInstance:
     sha256: str
     size_bytes: int
     path: str
+    patient_hash: str = ""
 
 
 class Registration(StrEnum):

@@ -1,17 +1,20 @@
 """The few elements of a data set that intake needs, read from its first bytes without decoding anything else.
 
-A walk over lengths, not a parser: no character set is touched, no value but the wanted ones is copied, nesting costs no
-recursion, and nothing beyond the bytes at hand is asked for. Damaged data ends in ``HeaderError``.
+A walk over lengths, not a parser: no value but the wanted ones is copied, nesting costs no recursion, nothing beyond
+the bytes at hand is asked for. Damaged data ends in ``HeaderError``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from pydicom.charset import python_encoding
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY = 0x00080016, 0x00080018, 0x00080060
 STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
+SPECIFIC_CHARACTER_SET, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00080005, 0x00100020, 0x00100021
 _WANTED = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID})
+_PATIENT = frozenset({SPECIFIC_CHARACTER_SET, PATIENT_ID, ISSUER_OF_PATIENT_ID})
 _LAST = max(_WANTED)
 _LONGEST_VALUE = 256
 _UNDEFINED = 0xFFFFFFFF
@@ -37,6 +40,9 @@ class Header:
     modality: str
     study_instance_uid: str
     series_instance_uid: str
+    patient_id: str = field(default="", repr=False)
+    """For the pseudonym alone: it goes no further than intake."""
+    issuer_of_patient_id: str = field(default="", repr=False)
 
 
 def read_header(data: bytes, transfer_syntax_uid: str, *, complete: bool) -> Header:
@@ -53,6 +59,7 @@ def read_header(data: bytes, transfer_syntax_uid: str, *, complete: bool) -> Hea
     """
     walk = _Walk(data, transfer_syntax_uid)
     values: dict[int, str] = {}
+    patient: dict[int, bytes] = {}
     try:
         while walk.position < len(data) or not complete:
             tag, length = walk.element()
@@ -60,6 +67,8 @@ def read_header(data: bytes, transfer_syntax_uid: str, *, complete: bool) -> Hea
                 break
             if tag in _WANTED:
                 values[tag] = walk.text(length)
+            elif tag in _PATIENT:
+                patient[tag] = walk.name(length)
             walk.skip(length)
     except HeaderIncompleteError:
         if complete:
@@ -71,7 +80,21 @@ def read_header(data: bytes, transfer_syntax_uid: str, *, complete: bool) -> Hea
         modality=values.get(MODALITY, ""),
         study_instance_uid=values.get(STUDY_INSTANCE_UID, ""),
         series_instance_uid=values.get(SERIES_INSTANCE_UID, ""),
+        patient_id=_decoded(PATIENT_ID, patient),
+        issuer_of_patient_id=_decoded(ISSUER_OF_PATIENT_ID, patient),
     )
+
+
+def _decoded(tag: int, patient: dict[int, bytes]) -> str:
+    """The value in its character set (PS3.3 C.12.1.1.2), byte for byte where that is unknown or has code extensions."""
+    value = patient.get(tag, b"")
+    if value.isascii():
+        return value.decode("ascii")
+    character_set = patient.get(SPECIFIC_CHARACTER_SET, b"").decode("ascii", "replace")
+    try:
+        return value.decode(python_encoding.get(character_set, "latin-1"))
+    except (UnicodeDecodeError, LookupError):  # other bytes than announced, or a set that Python has no codec for
+        return value.decode("latin-1")
 
 
 class _Walk:
@@ -101,6 +124,12 @@ class _Walk:
         if length > _LONGEST_VALUE:
             raise HeaderError("an identifier is longer than any identifier may be")
         return self._data[self.position : self.position + length].decode("ascii", "replace").strip(" \0")
+
+    def name(self, length: int) -> bytes:
+        """The value here, without padding; empty if it is longer than any name. The position stays."""
+        if length > _LONGEST_VALUE:
+            return b""  # a broken name of the patient is no reason to refuse the object
+        return self._data[self.position : self.position + length].strip(b" \0")
 
     def skip(self, length: int) -> None:
         """Move behind the value here, behind its delimiter if its length is undefined."""

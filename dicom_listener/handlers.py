@@ -16,6 +16,7 @@ from db.audit import Event
 from dicom_core.errors import IntakeError, SpoolError, UnavailableError
 from dicom_core.identifiers import is_uid
 from dicom_core.logs import get_logger
+from dicom_core.pseudonym import patient_hash
 from dicom_core.spool import IncomingFile, Spool
 from dicom_core.study import Association, ReceivedInstance, Registration
 from dicom_listener.association_policy import STORAGE_CLASSES
@@ -91,6 +92,7 @@ class Intake:
         free_bytes: Free space of the spool, cheap to ask.
         critical_water_bytes: With less free space objects are refused before their bytes are written.
         maximum_object_bytes: Larger objects are refused; what comes beyond is thrown away as it arrives.
+        site_key: What the pseudonyms of patients are made with.
     """
 
     spool: Spool
@@ -99,6 +101,7 @@ class Intake:
     free_bytes: Callable[[], int]
     critical_water_bytes: int
     maximum_object_bytes: int
+    site_key: str
 
     def begin(self, opened: OpenAssociation, request: StoreRequest) -> "IncomingInstance":
         """Begin to take one object, or to throw it away if the command alone says that it cannot be taken."""
@@ -196,6 +199,7 @@ class IncomingInstance:
             sha256=spooled.sha256,
             size_bytes=spooled.size_bytes,
             path=spooled.path,
+            patient_hash=patient_hash(self._intake.site_key, header.patient_id, header.issuer_of_patient_id),
         )
 
     def _check_request(self) -> None:

@@ -74,7 +74,15 @@ def run(
                 on_failure=disk_failed,
             )
             closer = _Closer(record)
-            server = _server(settings, process_id, spool=spool, committer=committer, refusals=refusals, closer=closer)
+            server = _server(
+                settings,
+                process_id,
+                site_key=migrate.site_key(record),
+                spool=spool,
+                committer=committer,
+                refusals=refusals,
+                closer=closer,
+            )
             host, port = server.start()
             log.info("listening", host=host, port=port, ae_title=settings.listener.ae_title, peers=len(settings.peers))
             try:
@@ -116,6 +124,7 @@ def _server(
     settings: Settings,
     process_id: str,
     *,
+    site_key: str,
     spool: Spool,
     committer: Committer,
     refusals: RefusalAudit,
@@ -130,6 +139,7 @@ def _server(
         free_bytes=lambda: free_space.free_bytes,
         critical_water_bytes=listener.critical_water_bytes,
         maximum_object_bytes=listener.maximum_object_bytes,
+        site_key=site_key,
     )
     return PynetdicomServer(
         listener,

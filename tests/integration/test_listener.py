@@ -22,8 +22,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from sqlalchemy import select
 from store_scu import StoreAnswer, association, data_set, sha256, store, store_command
 
-from db import audit, models
+from db import audit, migrate, models
 from db.session import Record
+from dicom_core.pseudonym import patient_hash
 from dicom_core.spool import PREAMBLE, Spool
 
 pytestmark = pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed")
@@ -158,6 +159,22 @@ def test_dcmtk_sends_a_study(site: Site, tmp_path: Path, program: str) -> None:
         "size_bytes": row.detail["size_bytes"],
     }
     assert (row.ae_title, row.outcome) == ("TESTER", 0)
+
+
+def test_a_study_is_found_by_the_pseudonym_of_its_patient(site: Site, tmp_path: Path) -> None:
+    """The listener hashes with the site key of its record; the identifier is in no file of the database."""
+    (source,) = ct_series(frames=1, PatientID="MRN-31415926", IssuerOfPatientID="HOSPITAL")
+    result = dcmtk("storescu", site.port, *TESTER, *save([source], tmp_path))
+    assert result.returncode == 0, result.stderr
+    pseudonym = patient_hash(migrate.site_key(site.record), "MRN-31415926", "HOSPITAL")
+    with site.record.reading() as session:
+        study = session.scalars(select(models.Study).where(models.Study.patient_hash == pseudonym)).one()
+    assert study.study_instance_uid == source.StudyInstanceUID
+    (row,) = site.events(audit.Event.STUDY_RECEIVING, study_instance_uid=source.StudyInstanceUID)
+    assert row.detail["patient_hash"] == pseudonym
+    files = list(site.log.parent.glob("vesselq.sqlite3*"))
+    assert any(pseudonym.encode() in file.read_bytes() for file in files)
+    assert not any(b"31415926" in file.read_bytes() for file in files)
 
 
 def test_multi_frame_and_photograph(site: Site, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def data_set(
     modality: bytes = b"CT",
     character_set: bytes = b"ISO_IR 100",
     patient_name: bytes = b"Doe^Jane",
+    patient_id: bytes = b"",
     pixels: bytes = b"\1\2\3\4",
 ) -> bytes:
     """A small CT data set in Explicit VR little endian; an empty identifier leaves its element out."""
@@ -53,6 +54,8 @@ def data_set(
             parts.append(element(0x0008, number, b"UI", _uid(value)))
     parts.append(element(0x0008, 0x0060, b"CS", modality))
     parts.append(element(0x0010, 0x0010, b"PN", patient_name + b" " * (len(patient_name) % 2)))
+    if patient_id:
+        parts.append(element(0x0010, 0x0020, b"LO", patient_id + b" " * (len(patient_id) % 2)))
     for number, value in ((0x000D, study), (0x000E, series)):
         if value:
             parts.append(element(0x0020, number, b"UI", _uid(value)))

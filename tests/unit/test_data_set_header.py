@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.sequence import Sequence
+from store_scu import element
 
 from dicom_core.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_listener.data_set_header import Header, HeaderError, HeaderIncompleteError, read_header
@@ -77,6 +78,51 @@ def test_every_prefix_is_incomplete_until_it_is_enough(syntax: str) -> None:
         except HeaderIncompleteError:
             assert not answers, "a longer prefix must not know less"
     assert set(answers) == {EXPECTED}
+
+
+def _of_patient(patient_id: bytes, *, character_set: bytes = b"", issuer: bytes = b"") -> Header:
+    data = element(0x0008, 0x0005, b"CS", character_set)
+    data += element(0x0010, 0x0020, b"LO", patient_id) + element(0x0010, 0x0021, b"LO", issuer)
+    data += _encoded(_plain_study(), uid.ExplicitVRLittleEndian)
+    return read_header(data, uid.ExplicitVRLittleEndian, complete=True)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_the_patient_is_read_in_all_encodings(syntax: str) -> None:
+    """PatientID and its issuer, without padding; the representation shows neither."""
+    data_set = _data_set()
+    data_set.PatientID, data_set.IssuerOfPatientID = "MRN-1", "HOSPITAL"
+    header = read_header(_encoded(data_set, syntax), syntax, complete=True)
+    assert (header.patient_id, header.issuer_of_patient_id) == ("MRN-1", "HOSPITAL")
+    assert "MRN" not in repr(header)
+    assert "HOSPITAL" not in repr(header)
+
+
+@pytest.mark.parametrize(
+    ("character_set", "codec", "patient_id"),
+    [
+        (b"ISO_IR 192", "utf-8", "\u8840\u7ba1-7"),
+        (b"GB18030 ", "gb18030", "\u8840\u7ba1-7"),
+        (b"ISO_IR 100", "latin-1", "M\u00fcller-7"),
+        (b"ISO_IR 144", "iso8859-5", "\u0416-7"),
+    ],
+)
+def test_an_identifier_is_read_in_its_character_set(character_set: bytes, codec: str, patient_id: str) -> None:
+    """So that one who types it finds it, whatever the modality writes."""
+    assert _of_patient(patient_id.encode(codec), character_set=character_set).patient_id == patient_id
+
+
+@pytest.mark.parametrize("character_set", [b"", b"NO SUCH SET ", b"ISO_IR 192", b"\\ISO 2022 IR 58", b"ISO 2022 IR 58"])
+def test_two_unreadable_identifiers_stay_two(character_set: bytes) -> None:
+    """A character set that is missing, unknown or wrong makes nobody somebody else, and refuses nothing."""
+    one, other = (_of_patient(value, character_set=character_set).patient_id for value in (b"\xe9\xff1", b"\xe8\xff1"))
+    assert one != other
+
+
+def test_a_broken_identifier_is_no_reason_to_refuse() -> None:
+    """A PatientID longer than any name may be counts as absent."""
+    header = _of_patient(b"9" * 300, issuer=b"HOSPITAL")
+    assert (header.patient_id, header.series_instance_uid) == ("", "1.2.33.4")
 
 
 def test_absent_and_empty_elements_are_empty() -> None:

@@ -12,6 +12,7 @@ from db import models
 from db.audit import Event
 from db.session import Record
 from dicom_core.errors import SpoolFullError, UnavailableError
+from dicom_core.pseudonym import patient_hash
 from dicom_core.spool import Spool
 from dicom_core.study import Association, ReceivedInstance, Registration
 from dicom_listener.committer import Committer
@@ -66,6 +67,7 @@ class _Bench:
             free_bytes=lambda: self.free_bytes,
             critical_water_bytes=1000,
             maximum_object_bytes=maximum_object_bytes,
+            site_key="the site key",
         )
 
     def store(
@@ -111,6 +113,21 @@ def test_stored_whatever_the_pieces(bench: _Bench, piece: int) -> None:
     assert received.size_bytes == bench.spool.path(received.path).stat().st_size
     assert bench.files() == [received.path]
     assert bench.opened.counts == {"STORED": 1}
+
+
+@pytest.mark.parametrize("pixels", [b"\1\2", bytes(200_000)], ids=["small", "large"])
+def test_the_record_gets_a_pseudonym_of_the_patient(bench: _Bench, pixels: bytes) -> None:
+    """PatientID goes no further than intake: what is recorded holds its keyed hash."""
+    assert bench.store(data_set(NAME, patient_id=b"MRN-4711", pixels=pixels)) == Answer(Status.SUCCESS)
+    (received,) = bench.recorded
+    assert received.patient_hash == patient_hash("the site key", "MRN-4711")
+    assert "4711" not in repr(received)
+
+
+def test_an_object_without_patient_has_no_pseudonym(bench: _Bench) -> None:
+    """It is stored all the same."""
+    assert bench.store(data_set(NAME)) == Answer(Status.SUCCESS)
+    assert bench.recorded[0].patient_hash == ""
 
 
 @pytest.mark.parametrize(

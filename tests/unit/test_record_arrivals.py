@@ -33,7 +33,9 @@ def test_new_instances_are_stored_and_open_their_study(record):
     assert (study.state, study.generation, study.revision) == ("RECEIVING", 0, 3)
     with record.reading() as session:
         assert {row.series_instance_uid for row in session.scalars(select(Series))} == {f"{STUDY}.1", f"{STUDY}.2"}
-    assert [row.detail for row in events(record, event="study-receiving")] == [{"late_instance": False}]
+    assert [row.detail for row in events(record, event="study-receiving")] == [
+        {"late_instance": False, "patient_hash": ""}
+    ]
     assert [row.generation for row in _instances(record)] == [1, 1, 1]
 
 
@@ -62,6 +64,18 @@ def test_other_bytes_under_a_known_uid_are_kept_aside(record):
         assert len(session.scalars(select(ConflictingInstance)).all()) == 2
     assert [row.detail["seen_before"] for row in events(record, event="instance-conflict")] == [False, True, False]
     assert {row.outcome for row in events(record, event="instance-conflict")} == {4}
+
+
+def test_a_study_remembers_the_first_pseudonym_that_it_is_told(record):
+    """An instance that names no patient neither hides nor replaces it; each opening is audited with its own."""
+    by = association(listener(record))
+    register.record_instances(record, [instance(by, 1)])
+    assert _study(record).patient_hash == ""
+    register.record_instances(record, [replace(instance(by, 2), patient_hash="a" * 64), instance(by, 3)])
+    register.record_instances(record, [replace(instance(by, 4), patient_hash="b" * 64)])
+    assert _study(record).patient_hash == "a" * 64
+    register.record_instances(record, [replace(instance(by, 1, study="1.2.826.2"), patient_hash="c" * 64)])
+    assert [row.detail["patient_hash"] for row in events(record, event="study-receiving")] == ["", "c" * 64]
 
 
 def test_a_conflict_in_another_study_opens_no_study(record):
