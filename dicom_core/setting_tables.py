@@ -3,7 +3,7 @@
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     field_validator,
+    model_validator,
 )
 
 from dicom_core.identifiers import is_ae_title
@@ -83,6 +84,40 @@ class Table(BaseModel):
     def _ae_titles(cls, value: str) -> str:
         return _checked_ae_title(value) if value else value
 
+    @model_validator(mode="after")
+    def _certificate_with_its_key(self) -> Self:
+        certificate, key = getattr(self, "certificate_file", None), getattr(self, "key_file", None)
+        if (certificate is None) != (key is None):
+            raise ValueError("certificate_file and key_file go together: name both or neither")
+        return self
+
+
+class ListenerTLSSettings(Table):
+    """TLS of the Storage SCP (PS3.15 B.12); without a certificate it speaks plain DICOM. ``vesselq tls`` makes them."""
+
+    certificate_file: Path | None = Field(
+        None, description="Our certificate and the ones between it and its CA, PEM; empty: plain DICOM."
+    )
+    key_file: Path | None = Field(None, description="Its private key, PEM, without passphrase.")
+    ca_file: Path | None = Field(None, description="Certificates that those of senders must come from, PEM.")
+    client_certificates: Literal["required", "off"] = Field(
+        "required", description='"off": senders need no certificate, so that anybody may use any AE title.'
+    )
+
+    @property
+    def mutual(self) -> bool:
+        """Whether senders must prove who they are."""
+        return self.certificate_file is not None and self.client_certificates == "required"
+
+    @model_validator(mode="after")
+    def _senders_can_be_known(self) -> Self:
+        if self.mutual and self.ca_file is None:
+            raise ValueError(
+                "certificates of senders are required, so ca_file must name the ones that they come from; or set "
+                'client_certificates = "off"'
+            )
+        return self
+
 
 class ListenerSettings(Table):
     """The Storage SCP."""
@@ -103,6 +138,7 @@ class ListenerSettings(Table):
     stable_after_seconds: Seconds = Field(
         30, description="A study without new instances and open associations for this long is complete."
     )
+    tls: ListenerTLSSettings = Field(ListenerTLSSettings(), description="TLS; a table of its own.")
 
 
 class DispatcherSettings(Table):
@@ -123,6 +159,17 @@ class PeerSettings(Table):
     addresses: Addresses = Field((), description="IP addresses or networks it may call from; empty: any.")
     host: str = Field("", description='Where results go when a rule says "sender"; empty: the address it called from.')
     port: Port = Field(104, description="Port of its Storage SCP, for results and C-ECHO.")
+    certificate_name: str = Field(
+        "",
+        max_length=253,
+        description="Name that its certificate must have when it calls over TLS, as common name or subject "
+        'alternative name; empty: its AE title; "*": any certificate from listener.tls.ca_file.',
+    )
+    tls: bool = Field(
+        False,
+        description="Its Storage SCP speaks TLS: we call with the certificate of listener.tls, and it needs one with "
+        "the name of its host from the same ca_file.",
+    )
     results: Results = Field(DEFAULT_RESULTS, description='What it gets when a rule says "sender".')
 
 
@@ -141,6 +188,18 @@ class StorageSCUSettings(_Destination):
     host: str = Field(description="Address or name.")
     port: Port = Field(104, description="TCP port.")
     calling_ae_title: str = Field("", description="Our AE title towards it; empty: the listener's.")
+    tls: bool = Field(False, description="Speak TLS (PS3.15 B.12).")
+    ca_file: Path | None = Field(None, description="Certificates to trust, PEM; empty: the system's.")
+    certificate_file: Path | None = Field(None, description="Our certificate, PEM, where it asks for one.")
+    key_file: Path | None = Field(None, description="Its private key, PEM, without passphrase.")
+    server_name: str = Field("", description="Name that its certificate must have; empty: host.")
+
+    @model_validator(mode="after")
+    def _certificates_are_used(self) -> Self:
+        named = [name for name in ("ca_file", "certificate_file", "server_name") if getattr(self, name)]
+        if named and not self.tls:
+            raise ValueError(f"{' and '.join(named)} would not be used: set tls = true, or leave it out")
+        return self
 
 
 class StowRSSettings(_Destination):
@@ -221,9 +280,16 @@ class AuditRepositorySettings(Table):
     )
     ca_file: Path | None = Field(None, description="Certificates to trust, PEM; empty: the system's.")
     certificate_file: Path | None = Field(None, description="Our certificate, PEM, where the server asks for one.")
-    key_file: Path | None = Field(None, description="Its private key, PEM.")
+    key_file: Path | None = Field(None, description="Its private key, PEM, without passphrase.")
     server_name: str = Field("", description="Name that the server's certificate must have; empty: host.")
     timeout_seconds: Seconds = Field(10, description="Longest wait for the server.")
+
+    @model_validator(mode="after")
+    def _certificates_are_used(self) -> Self:
+        named = [name for name in ("ca_file", "certificate_file", "server_name") if getattr(self, name)]
+        if named and self.transport == "udp":
+            raise ValueError(f"{' and '.join(named)} would not be used: UDP is sent without TLS")
+        return self
 
 
 class AuditSettings(Table):

@@ -13,6 +13,8 @@ from dicom_core.errors import ConfigurationError
 from dicom_core.setting_tables import ListenerSettings, PeerSettings
 
 VERIFICATION = "1.2.840.10008.1.1"
+ANY_CERTIFICATE = "*"
+"""As ``certificate_name``: every certificate from the CA file will do."""
 
 TRANSFER_SYNTAXES: tuple[str, ...] = (
     uid.ExplicitVRLittleEndian,
@@ -99,11 +101,19 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class AssociationRequest:
-    """What an A-ASSOCIATE-RQ says about who asks. AE titles without padding."""
+    """Who asks for an association.
+
+    Attributes:
+        calling_ae_title: From the A-ASSOCIATE-RQ, without padding.
+        called_ae_title: From the A-ASSOCIATE-RQ, without padding.
+        peer_address: IP address.
+        certificate_names: Of the certificate that the peer proved to own (``dicom_listener.tls.peer_names``).
+    """
 
     calling_ae_title: str
     called_ae_title: str
     peer_address: str
+    certificate_names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +138,17 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class AllowedPeer:
-    """An AE title and the networks it may call from; no network means from anywhere."""
+    """An AE title and the networks it may call from; no network means from anywhere.
+
+    Attributes:
+        certificate_name: What its certificate must be made out to where certificates are asked for; "" stands for
+            its AE title, "*" for any name.
+    """
 
     name: str
     ae_title: str
     networks: tuple[Network, ...]
+    certificate_name: str = ""
 
     def admits(self, calling_ae_title: str, peer_address: str) -> bool:
         """Whether this is the peer that calls."""
@@ -140,6 +156,11 @@ class AllowedPeer:
             return False
         address = ip_address(plain_address(peer_address))
         return not self.networks or any(address in network for network in self.networks)
+
+    def owns(self, certificate_names: frozenset[str]) -> bool:
+        """Whether a certificate with these names is this peer's; upper and lower case are the same in names."""
+        wanted = (self.certificate_name or self.ae_title).casefold()
+        return wanted == ANY_CERTIFICATE or wanted in {name.casefold() for name in certificate_names}
 
 
 class AssociationPolicy:
@@ -166,8 +187,11 @@ class AssociationPolicy:
             return Rejection(1, 1, 7, "the called AE title is not ours")
         if not self._peers:
             return Rejection(1, 1, 3, "no peer is configured, so nobody may connect; add [[peers]] to the settings")
-        if not any(peer.admits(request.calling_ae_title, request.peer_address) for peer in self._peers):
+        known = [peer for peer in self._peers if peer.admits(request.calling_ae_title, request.peer_address)]
+        if not known:
             return Rejection(1, 1, 3, "no configured peer has this calling AE title and address")
+        if self._settings.tls.mutual and not any(peer.owns(request.certificate_names) for peer in known):
+            return Rejection(1, 1, 3, "the certificate is made out to another name than the peer's certificate_name")
         return None
 
     def _limits(self, load: Load) -> Rejection | None:
@@ -199,7 +223,9 @@ def allowed_peers(peers: Iterable[PeerSettings], resolve: Callable[[str], Iterab
     Raises:
         ConfigurationError: An address is neither a network nor a name that can be resolved.
     """
-    return tuple(AllowedPeer(peer.name, peer.ae_title, tuple(_networks(peer, resolve))) for peer in peers)
+    return tuple(
+        AllowedPeer(peer.name, peer.ae_title, tuple(_networks(peer, resolve)), peer.certificate_name) for peer in peers
+    )
 
 
 def _networks(peer: PeerSettings, resolve: Callable[[str], Iterable[str]]) -> Iterable[Network]:

@@ -4,7 +4,7 @@ import pytest
 from pydicom import uid
 
 from dicom_core.errors import ConfigurationError
-from dicom_core.setting_tables import ListenerSettings, PeerSettings
+from dicom_core.setting_tables import ListenerSettings, ListenerTLSSettings, PeerSettings
 from dicom_listener.association_policy import (
     STORAGE_CLASSES,
     TRANSFER_SYNTAXES,
@@ -183,3 +183,26 @@ def test_plain_address_drops_zone_and_mapping() -> None:
     """A dual-stack socket's IPv4 and a link-local zone become comparable addresses."""
     assert plain_address("::ffff:192.0.2.1") == "192.0.2.1"
     assert plain_address("fe80::1%eth0") == "fe80::1"
+
+
+@pytest.mark.parametrize(
+    ("certificate_name", "names", "allowed"),
+    [
+        ("", {"PACS", "pacs.example.org"}, True),
+        ("", {"pacs"}, True),
+        ("", {"CT1", "ct1.example.org"}, False),
+        ("", set(), False),
+        ("pacs.example.org", {"PACS.example.org"}, True),
+        ("pacs.example.org", {"PACS"}, False),
+        ("*", {"anything"}, True),
+    ],
+)
+def test_a_certificate_belongs_to_one_ae_title(certificate_name: str, names: set[str], allowed: bool) -> None:
+    """Under mutual TLS a certificate of the right authority opens associations for its own AE title only."""
+    tls = ListenerTLSSettings(certificate_file="c.pem", key_file="k.pem", ca_file="ca.pem")
+    peer = PeerSettings(name="pacs", ae_title="PACS", certificate_name=certificate_name)
+    policy = AssociationPolicy(SETTINGS.model_copy(update={"tls": tls}), allowed_peers([peer], _resolve))
+    request = AssociationRequest("PACS", "VESSELQ", "10.1.2.3", frozenset(names))
+    assert _codes(policy, request) == (None if allowed else (1, 1, 3))
+    plain = AssociationPolicy(SETTINGS, allowed_peers([peer], _resolve))
+    assert _codes(plain, request) is None
