@@ -245,7 +245,7 @@ class JobRow(Base):
             name="uq_jobs_series_generation",
         ),
         Index(None, "state", "queue_key"),
-        Index(None, "model", "model_version"),
+        Index(None, "model", "model_version", "created_at", "job_id"),
     )
 
 
@@ -314,6 +314,11 @@ class DeliveryRow(Base):
     )
 
 
+def _index_of_some(*columns: str, having: str, name: str | None = None) -> Index:
+    """An index of the rows that fulfil a condition."""
+    return Index(name, *columns, sqlite_where=text(having), postgresql_where=text(having))
+
+
 class AuditEvent(Base):
     """One link of the audit chain (``db.audit``). Rows are only ever added."""
 
@@ -321,21 +326,32 @@ class AuditEvent(Base):
     sequence: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
     )
-    at: Mapped[str] = mapped_column(String(32), index=True)
-    event: Mapped[str] = mapped_column(String(32), index=True)
+    at: Mapped[str] = mapped_column(String(32))
+    event: Mapped[str] = mapped_column(String(32))
     event_id: Mapped[str] = mapped_column(String(16))
     event_type: Mapped[str] = mapped_column(String(16), default="")
     action: Mapped[str] = mapped_column(String(1))
     outcome: Mapped[int]
     process: Mapped[str] = mapped_column(String(64))
     user: Mapped[str] = mapped_column(String(128), default="")
-    ae_title: Mapped[str] = mapped_column(AE_TITLE, default="", index=True)
+    ae_title: Mapped[str] = mapped_column(AE_TITLE, default="")
     address: Mapped[str] = mapped_column(String(64), default="")
     study_instance_uid: Mapped[str] = mapped_column(UID, default="", index=True)
     job_id: Mapped[str] = mapped_column(IDENTIFIER, default="", index=True)
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
     previous_hash: Mapped[str] = mapped_column(String(64))
     row_hash: Mapped[str] = mapped_column(String(64))
+    # one for each question of ``db.audit_queries``, walked from its newest entry; most rows have no person and no peer
+    __table_args__ = (
+        Index(None, "at", "sequence"),
+        Index(None, "event", "at", "sequence"),
+        _index_of_some("ae_title", "at", "sequence", having="ae_title <> ''"),
+        _index_of_some("ae_title", "event", "at", "sequence", having="ae_title <> ''"),
+        _index_of_some("address", "at", "sequence", having="address <> ''"),
+        _index_of_some("user", "at", "sequence", having="\"user\" <> ''"),
+        _index_of_some("at", "sequence", having="outcome > 0", name="ix_audit_events_failures"),
+        _index_of_some("event", "at", "sequence", having="outcome > 0", name="ix_audit_events_event_failures"),
+    )
 
 
 class AuditForwarding(Base):

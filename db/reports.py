@@ -3,17 +3,16 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import aliased, selectinload
 
+from db.audit_queries import AuditQuery, AuditRow, audit_rows  # noqa: F401  until all callers use db.audit_queries
 from db.jobs import as_job
 from db.models import (
     AssociationRow,
     AssociationStudy,
-    AuditEvent,
     DeliveryRow,
     Instance,
     JobRow,
@@ -66,48 +65,6 @@ class DeliverySummary:
     attempts: int
     answer: str
     finished_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """One audit event with every column, so that a reader can recompute its hash (``db.audit``)."""
-
-    sequence: int
-    at: str
-    event: str
-    event_id: str
-    event_type: str
-    action: str
-    outcome: int
-    process: str
-    user: str
-    ae_title: str
-    address: str
-    study_instance_uid: str
-    job_id: str
-    detail: dict[str, Any]
-    previous_hash: str
-    row_hash: str
-
-    @property
-    def by(self) -> str:
-        """Who did it: the person, else the peer as AE@address, else the process."""
-        peer = f"{self.ae_title}@{self.address}" if self.ae_title and self.address else self.ae_title or self.address
-        return self.user or peer or self.process
-
-
-@dataclass(frozen=True, slots=True)
-class AuditQuery:
-    """What to look for; empty fields match everything."""
-
-    study_instance_uid: str = ""
-    job_id: str = ""
-    ae_title: str = ""
-    event: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    failed_only: bool = False
-    limit: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,43 +204,6 @@ def deliveries(record: Record, study_instance_uid: str) -> list[DeliverySummary]
         )
         for row, result in rows
     ]  # fmt: skip
-
-
-def audit_rows(record: Record, query: AuditQuery) -> list[AuditRow]:
-    """Audit events that fit, in the order in which they were written; the latest when there are more than the limit."""
-    with record.reading() as session:
-        rows = session.scalars(_audit_statement(query)).all()
-    return [
-        AuditRow(
-            row.sequence, row.at, row.event, row.event_id, row.event_type, row.action, row.outcome, row.process,
-            row.user, row.ae_title, row.address, row.study_instance_uid, row.job_id, row.detail, row.previous_hash,
-            row.row_hash,
-        )
-        for row in reversed(rows)
-    ]  # fmt: skip
-
-
-def _audit_statement(query: AuditQuery) -> Select[AuditEvent]:
-    statement = select(AuditEvent).order_by(AuditEvent.sequence.desc()).limit(query.limit)
-    for column, wanted in (
-        (AuditEvent.study_instance_uid, query.study_instance_uid),
-        (AuditEvent.job_id, query.job_id),
-        (AuditEvent.ae_title, query.ae_title),
-        (AuditEvent.event, query.event),
-    ):
-        if wanted:
-            statement = statement.where(column == wanted)
-    if query.since:
-        statement = statement.where(AuditEvent.at >= _as_text(query.since))
-    if query.until:
-        statement = statement.where(AuditEvent.at < _as_text(query.until))
-    if query.failed_only:
-        statement = statement.where(AuditEvent.outcome > 0)
-    return statement
-
-
-def _as_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def processes(record: Record, *, limit: int = 50) -> list[ProcessSummary]:

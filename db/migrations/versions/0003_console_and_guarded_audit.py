@@ -26,6 +26,7 @@ def upgrade() -> None:
     _add_progress()
     _add_forwarding_and_checks()
     _add_accounts()
+    _index_audit()
     guard(op.get_bind())
 
 
@@ -36,7 +37,8 @@ def _add_columns() -> None:
     # never in a batch: SQLite would drop and remake the table, which others refer to
     op.add_column("jobs", sa.Column("model", sa.String(length=64), nullable=False, server_default=_EMPTY))
     op.add_column("jobs", sa.Column("model_version", sa.String(length=64), nullable=False, server_default=_EMPTY))
-    op.create_index("ix_jobs_model_model_version", "jobs", ["model", "model_version"])
+    recalled_by = ["model", "model_version", "created_at", "job_id"]
+    op.create_index(f"ix_jobs_{'_'.join(recalled_by)}", "jobs", recalled_by)
     op.create_index("ix_jobs_finished_at", "jobs", ["finished_at"])
 
 
@@ -142,6 +144,30 @@ def _add_accounts() -> None:
         sa.PrimaryKeyConstraint("token_id", name=op.f("pk_api_tokens")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_api_tokens_token_hash")),
     )
+
+
+def _index_audit() -> None:
+    """Indices that answer every question of an auditor from their newest entry (``db.audit_queries``)."""
+    for column in ("at", "event", "ae_title"):
+        op.drop_index(f"ix_audit_events_{column}", "audit_events")
+    for columns, having, name in (
+        (("at",), "", ""),
+        (("event", "at"), "", ""),
+        (("ae_title", "at"), "ae_title <> ''", ""),
+        (("ae_title", "event", "at"), "ae_title <> ''", ""),
+        (("address", "at"), "address <> ''", ""),
+        (("user", "at"), "\"user\" <> ''", ""),
+        (("at",), "outcome > 0", "ix_audit_events_failures"),
+        (("event", "at"), "outcome > 0", "ix_audit_events_event_failures"),
+    ):
+        condition = sa.text(having) if having else None
+        op.create_index(
+            name or f"ix_audit_events_{'_'.join(columns)}_sequence",
+            "audit_events",
+            [*columns, "sequence"],
+            sqlite_where=condition,
+            postgresql_where=condition,
+        )
 
 
 def downgrade() -> None:
