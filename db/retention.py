@@ -7,10 +7,10 @@ from datetime import timedelta
 from sqlalchemy import exists, select, update
 
 from db import audit
+from db.arrivals import PURGED, RECEIVED
 from db.audit import Event
 from db.jobs import change_state
 from db.models import Instance, JobRow, ResultRow, Study
-from db.register import PURGED, RECEIVED
 from db.session import Record, Transaction
 from dicom_core.job import FINISHED, JobState
 from dicom_core.study import StudyState

@@ -155,7 +155,7 @@ class _CrashPoints:
 
 
 def _arm(at: int) -> None:
-    from db import register
+    from db import arrivals
     from dicom_core import spool
     from dicom_listener import upper_layer
 
@@ -165,7 +165,7 @@ def _arm(at: int) -> None:
     points.around(os, "fsync")
     points.around(Path, "rename")
     points.around(spool.Spool, "synchronise")
-    points.around(register, "_record")
+    points.around(arrivals.Arrival, "record")
     points.around(upper_layer, "store_response")
 
 
