@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from console.output import software_version
-from console.web import api, metrics, pages, runs
+from console.web import api, appearance, metrics, pages, runs
 from db.session import Record
 from dicom_core.errors import (
     AuditError,
@@ -70,6 +70,7 @@ def make_application(settings: Settings, record: Record) -> FastAPI:
     application.include_router(runs.router)
     application.include_router(metrics.router(record))
     application.include_router(pages.router)
+    application.include_router(appearance.router)
     application.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     application.add_exception_handler(VesselqError, _answer_error)
     application.add_exception_handler(RequestValidationError, _answer_wrong_values)
