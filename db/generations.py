@@ -13,8 +13,6 @@ from dicom_core.job import DeliveryState, Job, JobRequest, JobState
 from dicom_core.prompt import Prompt
 from dicom_core.study import StoredSeries
 
-AGEING_SECONDS_PER_POINT = 144.0
-"""One point of priority counts as this much waiting: STAT (100) overtakes what has waited up to four hours, no more."""
 _COUNT_NO_MORE = (JobState.FAILED, JobState.SUPERSEDED, JobState.CANCELLED, JobState.PURGED)
 
 
@@ -83,7 +81,7 @@ def _add(transaction: Transaction, request: JobRequest, series: StoredSeries, ge
         destinations=list(request.destinations),
         wanted={name: list(kinds) for name, kinds in request.wanted.items()},
         priority=request.priority,
-        queue_key=transaction.now.timestamp() - request.priority * AGEING_SECONDS_PER_POINT,
+        queue_key=jobs.queue_key(transaction.now, request.priority),
         input_hash=request.input_hash,
         configuration_hash=request.configuration_hash,
         calling_ae_title=series.calling_ae_title,

@@ -1,7 +1,8 @@
-"""The queue: claiming by lease and fence, heart beats, ends, retries. One guarded change and its audit row at a time.
+"""The queue as workers see it: claims by lease and fence, heart beats, results, failures.
 
-A worker holds a job as long as its lease lasts by the database's clock. Every claim and every intervention raises the
-fence; a worker that comes late with an old fence is refused with ``LeaseLostError`` and writes nothing.
+Every guarded change commits with its audit row. A worker holds a job as long as its lease lasts by the database's
+clock. Every claim and every intervention raises the fence; a worker that comes late with an old fence is refused with
+``LeaseLostError`` and writes nothing. What an operator does to a job is in ``db.job_actions``.
 """
 
 import uuid
@@ -10,7 +11,8 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy.orm import Session
 
 from db import audit
 from db.audit import Event, Outcome
@@ -18,9 +20,7 @@ from db.models import DeliveryRow, JobRow, ResultRow, Study, storable
 from db.session import Record, Transaction
 from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
 from dicom_core.job import (
-    CANCELLABLE,
     FINISHED,
-    RETRYABLE_BY_OPERATOR,
     TRANSITIONS,
     DeliveryState,
     Job,
@@ -42,6 +42,13 @@ _EVENTS = {
 }
 LONGEST_PAUSE_SECONDS = 3600.0
 """The pause between tries doubles no further than this."""
+AGEING_SECONDS_PER_POINT = 144.0
+"""One point of priority counts as this much waiting: STAT (100) overtakes what has waited up to four hours, no more."""
+
+
+def queue_key(created_at: datetime, priority: int) -> float:
+    """Where a job stands in the queue: the smallest is claimed first."""
+    return created_at.timestamp() - priority * AGEING_SECONDS_PER_POINT
 
 
 def as_job(row: JobRow) -> Job:
@@ -381,18 +388,20 @@ def get(record: Record, job_id: str) -> Job:
         NotFoundError: There is none, or the beginning fits several.
     """
     with record.reading() as session:
-        return as_job(_find(list(session.scalars(_by_prefix(job_id))), job_id))
+        return as_job(job_named(session, job_id))
 
 
-def _by_prefix(job_id: str) -> Select[JobRow]:
-    return select(JobRow).where(JobRow.job_id.startswith(job_id, autoescape=True)).limit(2)
+def job_named(session: Session, job_id: str) -> JobRow:
+    """The row of one job by its id or a unique beginning of it (at least 6 digits).
 
-
-def _find(rows: Sequence[JobRow], job_id: str) -> JobRow:
+    Raises:
+        NotFoundError: There is none, or the beginning fits several.
+    """
+    rows = session.scalars(select(JobRow).where(JobRow.job_id.startswith(job_id, autoescape=True)).limit(2)).all()
     exact = [row for row in rows if row.job_id == job_id]
     if len(job_id) < 6 or len(exact or rows) != 1:
         raise NotFoundError(f"no single job has the id {job_id!r}; `vesselq jobs` lists them")
-    return (exact or list(rows))[0]
+    return (exact or rows)[0]
 
 
 def stale_tries(record: Record, folders: Sequence[str]) -> list[str]:
@@ -411,74 +420,6 @@ def stale_tries(record: Record, folders: Sequence[str]) -> list[str]:
     in_use |= {f"{job_id}-{fence}" for job_id, state, fence in known if state == JobState.RUNNING}
     ours = {job_id for job_id, _, _ in known}
     return [name for name, job_id in of_job.items() if job_id in ours and name not in in_use]
-
-
-def retry(record: Record, job_id: str, reason: str) -> Job:
-    """An operator wants another try: of the deliveries that failed or were cancelled, else of the segmentation.
-
-    A result that was built is never built again: another run could put other bytes under the same UID.
-
-    Raises:
-        NotFoundError: No such job.
-        ConflictError: Its state does not allow it, a later generation replaced it, or its result is no longer kept.
-    """
-    with record.writing() as transaction:
-        row = _find(list(transaction.session.scalars(_by_prefix(job_id))), job_id)
-        if JobState(row.state) not in RETRYABLE_BY_OPERATOR or not row.segmenter:
-            why = "no segmenter was chosen for it" if not row.segmenter else f"it is {row.state}"
-            raise ConflictError(f"job {row.job_id} cannot be tried again: {why}")
-        _refuse_if_replaced(transaction, row)
-        if row.results:
-            if not all(result.path for result in row.results):
-                raise ConflictError(f"the result of job {row.job_id} is no longer kept; send the study again")
-            _deliver_again(transaction, row)
-            change_state(transaction, row, JobState.SENDING, reason, event=Event.JOB_RETRIED)
-        else:
-            row.attempts, row.next_try_at, row.rung_at = 0, None, None
-            change_state(transaction, row, JobState.QUEUED, reason, event=Event.JOB_RETRIED)
-        row.finished_at = None
-        return as_job(row)
-
-
-def _deliver_again(transaction: Transaction, row: JobRow) -> None:
-    transaction.session.execute(
-        update(DeliveryRow)
-        .where(
-            DeliveryRow.job_id == row.job_id, DeliveryRow.state.in_([DeliveryState.FAILED, DeliveryState.CANCELLED])
-        )
-        .values(
-            state=DeliveryState.WAITING, refusals=0, attempts=0, next_try_at=transaction.now, lane_held_until=None,
-            rung_at=None, created_at=transaction.now, finished_at=None,
-        )
-    )  # fmt: skip
-
-
-def _refuse_if_replaced(transaction: Transaction, row: JobRow) -> None:
-    newest: int = transaction.session.scalars(
-        select(JobRow.generation)
-        .where(
-            JobRow.study_instance_uid == row.study_instance_uid, JobRow.series_instance_uid == row.series_instance_uid
-        )
-        .order_by(JobRow.generation.desc())
-        .limit(1)
-    ).one()
-    if newest > row.generation:
-        raise ConflictError(f"job {row.job_id} belongs to generation {row.generation}; generation {newest} replaced it")
-
-
-def cancel(record: Record, job_id: str, reason: str) -> Job:
-    """An operator stops a job; a worker that is running it finds its lease lost.
-
-    Raises:
-        NotFoundError: No such job.
-        ConflictError: It is over already.
-    """
-    with record.writing() as transaction:
-        row = _find(list(transaction.session.scalars(_by_prefix(job_id))), job_id)
-        if JobState(row.state) not in CANCELLABLE:
-            raise ConflictError(f"job {row.job_id} cannot be cancelled: it is {row.state}")
-        end(transaction, row, JobState.CANCELLED, reason)
-        return as_job(row)
 
 
 def counts_by_state(record: Record) -> dict[str, int]:

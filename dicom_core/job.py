@@ -65,7 +65,11 @@ FINISHED = frozenset(
 )
 """States in which nothing happens any more by itself."""
 RETRYABLE_BY_OPERATOR = frozenset({_S.FAILED, _S.SEND_FAILED, _S.CANCELLED, _S.NO_VESSEL_FOUND, _S.SKIPPED})
+RESENDABLE = frozenset({_S.DONE, _S.SEND_FAILED})
+"""States in which an operator can have the kept objects sent once more."""
 CANCELLABLE = frozenset({_S.QUEUED, _S.RUNNING, _S.SEG_READY, _S.SENDING})
+HIGHEST_PRIORITY = 100
+"""STAT; 0 is routine."""
 
 
 class DeliveryState(StrEnum):

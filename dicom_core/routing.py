@@ -19,6 +19,7 @@ from pydicom.sequence import Sequence
 from dicom_core.chain import LONGEST_WORD, SIGN, word_of
 from dicom_core.errors import InvalidPromptError
 from dicom_core.identifiers import MANUFACTURER
+from dicom_core.job import HIGHEST_PRIORITY
 from dicom_core.prompt import Prompt
 
 LONGEST_COMPARED_TEXT = 1024
@@ -165,7 +166,7 @@ class Rule(BaseModel):
         description="For segmenters that can be asked: a text, or a table (`questions`, `boxes` and so on).",
     )
     destinations: tuple[str, ...] = Field(("sender",), description='Names of destinations; "sender" is the calling AE.')
-    priority: int = Field(0, ge=0, le=100, description="Larger runs earlier: 100 for STAT, 0 for routine.")
+    priority: int = Field(0, ge=0, le=HIGHEST_PRIORITY, description="Larger runs earlier: 100 for STAT, 0 for routine.")
 
     @field_validator("prompt", mode="before")
     @classmethod

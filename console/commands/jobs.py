@@ -1,4 +1,4 @@
-"""``vesselq jobs``, ``vesselq retry`` and ``vesselq cancel``."""
+"""``vesselq jobs`` with ``priority`` and ``resend``, ``vesselq retry`` and ``vesselq cancel``."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,15 +11,24 @@ if TYPE_CHECKING:
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, or its first six digits or more.")]
 
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the audit log.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(jobs)
+    group = typer.Typer(rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(jobs)
+    group.command()(priority)
+    group.command()(resend)
+    app.add_typer(
+        group, name="jobs", help="List jobs, the latest first; change the priority of one; send its result once more."
+    )
     app.command()(retry)
     app.command()(cancel)
 
 
 def jobs(
+    context: typer.Context,
     study: Annotated[
         str, typer.Option("--study", metavar="UID", help="Only of this study.", callback=options.checked_uid)
     ] = "",
@@ -30,6 +39,8 @@ def jobs(
     json: options.Json = False,
 ) -> None:
     """List jobs, the latest first: one job is one series of one study."""
+    if context.invoked_subcommand is not None:
+        return
     from console.output import print_json, print_table
     from db import reports
 
@@ -62,31 +73,71 @@ def _state(word: str) -> "JobState":
         raise typer.BadParameter(f"{word!r} is no state of a job; there are {known}", param_hint="--state") from None
 
 
+def priority(
+    job: JobId,
+    value: Annotated[int, typer.Argument(metavar="PRIORITY", min=0, max=100, help="0 is routine, 100 is STAT.")],
+    reason: Reason = "",
+    config: options.Config = None,
+    data_folder: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Let a job that waits for a worker overtake others, or be overtaken."""
+    from console.output import print_json
+    from db import job_actions
+
+    with options.open_record(options.settings_of(config, data_folder)) as record:
+        changed = job_actions.change_priority(record, job, value, reason or f"asked for by {options.person()}")
+    if json:
+        print_json(changed)
+    else:
+        typer.echo(f"job {changed.job_id} has priority {changed.priority} now")
+
+
+def resend(
+    job: JobId,
+    destination: Annotated[
+        str, typer.Option("--destination", metavar="NAME", help="Only to this destination, not to all of them.")
+    ] = "",
+    reason: Reason = "",
+    config: options.Config = None,
+    data_folder: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Send the kept result of a finished job once more: the same objects under the same UIDs."""
+    from db import job_actions
+
+    with options.open_record(options.settings_of(config, data_folder)) as record:
+        changed = job_actions.resend(record, job, reason or f"sent again by {options.person()}", destination)
+    _say(changed, json)
+
+
 def retry(
     job: JobId,
+    reason: Reason = "",
     config: options.Config = None,
     data_folder: options.DataFolder = None,
     json: options.Json = False,
 ) -> None:
     """Try a job again: the segmentation, or the deliveries that failed."""
-    from db import jobs as queue
+    from db import job_actions
 
     with options.open_record(options.settings_of(config, data_folder)) as record:
-        changed = queue.retry(record, job, f"tried again by {options.person()}")
+        changed = job_actions.retry(record, job, reason or f"tried again by {options.person()}")
     _say(changed, json)
 
 
 def cancel(
     job: JobId,
+    reason: Reason = "",
     config: options.Config = None,
     data_folder: options.DataFolder = None,
     json: options.Json = False,
 ) -> None:
     """Stop a job; one that is running loses its lease."""
-    from db import jobs as queue
+    from db import job_actions
 
     with options.open_record(options.settings_of(config, data_folder)) as record:
-        changed = queue.cancel(record, job, f"cancelled by {options.person()}")
+        changed = job_actions.cancel(record, job, reason or f"cancelled by {options.person()}")
     _say(changed, json)
 
 

@@ -128,8 +128,8 @@ _EVENTS = {
     Event.ROLES_CHANGED: "An account got other roles.",
     Event.TOKEN_CREATED: "A token of a program was made: its name and scopes.",
     Event.TOKEN_REVOKED: "A token counts no more.",
-    Event.PRIORITY_CHANGED: "An operator changed the priority of a job: from, to, reason.",
-    Event.TRANSFER_REPEATED: "An operator has a result sent again.",
+    Event.PRIORITY_CHANGED: "An operator changed the priority of a job: `from_priority`, `to_priority`, `reason`.",
+    Event.TRANSFER_REPEATED: "An operator has a result sent again: `destinations`, `reason`.",
     Event.PEER_CHECKED: "An operator asked for a C-ECHO: the answer.",
 }
 _CODES = {

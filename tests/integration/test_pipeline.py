@@ -13,7 +13,7 @@ import pydicom
 import pytest
 import worker_bench
 
-from db import audit, jobs, register, reports, retention
+from db import audit, job_actions, jobs, register, reports, retention
 from db.models import JobRow
 from db.session import Record
 from dicom_core.job import JobState
@@ -223,7 +223,7 @@ def test_cancelled_job_is_dropped_while_it_runs(benches: Any) -> None:
     thread = threading.Thread(target=run_next_job, args=(bench.services,))
     thread.start()
     _wait_for(lambda: jobs.get(bench.record, job_id).state is JobState.RUNNING)
-    jobs.cancel(bench.record, job_id, "not wanted")
+    job_actions.cancel(bench.record, job_id, "not wanted")
     thread.join(15)
     assert not thread.is_alive()
     job = jobs.get(bench.record, job_id)

@@ -15,7 +15,7 @@ from orthanc_server import Orthanc
 from pydicom.uid import SegmentationStorage
 from scripted_scp import ScriptedSCP
 
-from db import audit, deliveries, jobs, reports
+from db import audit, deliveries, job_actions, jobs, reports
 from db.deliveries import DeliveryRow
 from db.session import Record
 from dicom_core.errors import SpoolError, TransientDeliveryError
@@ -196,7 +196,7 @@ def test_one_refused_kind_is_sent_again_alone(site: Callable[..., Site]) -> None
     assert job.state is JobState.SEND_FAILED
     assert "accepts no Secondary Capture Image Storage" in job.reason
     assert "results of the destination" in job.reason
-    jobs.retry(here.record, job_id, "the PACS has learned it")
+    job_actions.retry(here.record, job_id, "the PACS has learned it")
     with ScriptedSCP(sop_classes=[SegmentationStorage, pydicom.uid.SecondaryCaptureImageStorage], port=port) as scp:
         here.deliver_all()
         overlays = [result.sop_instance_uid for result in job.results if result.kind is OVERLAY]

@@ -11,6 +11,7 @@ import pytest
 from console_site import ConsoleSite
 from typer.testing import CliRunner, Result
 
+from console import options
 from console.cli import app
 from db.reports import AuditRow
 from dicom_core.job import JobState
@@ -149,6 +150,40 @@ def test_cancel_a_job(site: ConsoleSite, run: Run) -> None:
     assert result.exit_code == 0
     assert "is CANCELLED now" in result.stdout
     assert "it is CANCELLED" in refusal(run("cancel", job.job_id), 5)
+
+
+def test_the_reason_of_an_operator_is_kept(site: ConsoleSite, run: Run) -> None:
+    """`--reason` stands in the job and in the audit log, with the person's name as the user."""
+    job = site.study("1.2.3")
+    assert answer(run("cancel", job.job_id, "--reason", "wrong patient", "--json"))["reason"] == "wrong patient"
+    (event,) = answer(run("audit", "--event", "job-cancelled", "--json"))["events"]
+    assert (event["detail"]["reason"], event["user"]) == ("wrong patient", options.person())
+
+
+def test_a_job_overtakes_others(site: ConsoleSite, run: Run) -> None:
+    """`jobs priority` changes a waiting job, says so, and refuses what waits no longer and what is no priority."""
+    job = site.study("1.2.3")
+    assert answer(run("jobs", "priority", job.job_id[:8], "100", "--json"))["priority"] == 100
+    assert "has priority 7 now" in run("jobs", "priority", job.job_id, "7", "--reason", "the surgeon waits").stdout
+    details = [event["detail"] for event in answer(run("audit", "--event", "priority-changed", "--json"))["events"]]
+    assert details == [
+        {"from_priority": 0, "to_priority": 100, "reason": f"asked for by {options.person()}"},
+        {"from_priority": 100, "to_priority": 7, "reason": "the surgeon waits"},
+    ]
+    assert "less than or equal to 100" in refusal(run("jobs", "priority", job.job_id, "101"), 2)
+    site.fail(job)
+    assert "it is FAILED" in refusal(run("jobs", "priority", job.job_id, "1"), 5)
+
+
+def test_a_result_is_sent_once_more(site: ConsoleSite, run: Run) -> None:
+    """`jobs resend` takes one destination or all; a destination that the job does not have is not found."""
+    job = site.study("1.2.3")
+    site.finish(job)
+    assert "nothing for 'moon'" in refusal(run("jobs", "resend", job.job_id, "--destination", "moon"), 4)
+    destination = answer(run("studies", "show", "1.2.3", "--json"))["deliveries"][0]["destination"]
+    sent = answer(run("jobs", "resend", job.job_id, "--destination", destination, "--reason", "lost there", "--json"))
+    assert (sent["state"], sent["reason"]) == ("SENDING", "lost there")
+    assert "it is SENDING" in refusal(run("jobs", "resend", job.job_id), 5)
 
 
 def test_skipped_without_segmenter_cannot_be_retried(site: ConsoleSite, run: Run) -> None:

@@ -15,7 +15,8 @@ from console.cli import app
 HEAVY = ("torch", "sqlalchemy", "pynetdicom", "fastapi", "celery", "highdicom", "pydantic", "numpy", "redis")
 COMMANDS = (
     ["up"], ["listener"], ["dispatcher"], ["worker"], ["web"], ["demo"], ["send"], ["segment"], ["studies"],
-    ["studies", "close"], ["jobs"], ["retry"], ["cancel"], ["audit"], ["audit", "verify"], ["db"], ["db", "upgrade"],
+    ["studies", "close"], ["jobs"], ["jobs", "priority"], ["jobs", "resend"], ["retry"], ["cancel"],
+    ["audit"], ["audit", "verify"], ["db"], ["db", "upgrade"],
     ["config"], ["config", "init"], ["config", "check"], ["doctor"], ["models"], ["models", "list"],
     ["models", "show"], ["models", "convert"], ["models", "verify"], ["models", "predict"], ["models", "benchmark"],
     ["models", "export-onnx"], ["seg"], ["seg", "show"], ["seg", "compare"], ["version"],

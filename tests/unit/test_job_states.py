@@ -3,6 +3,7 @@
 from dicom_core.job import (
     CANCELLABLE,
     FINISHED,
+    RESENDABLE,
     RETRYABLE_BY_OPERATOR,
     TRANSITIONS,
     DeliveryState,
@@ -46,12 +47,13 @@ def test_finished_states_are_left_by_hand_or_policy_only():
 
 
 def test_what_an_operator_may_do_is_in_the_table():
-    """CANCELLABLE states, and only those, have the arrow to CANCELLED; retryable ones have a way back."""
+    """CANCELLABLE states, and only those, have the arrow to CANCELLED; retryable and resendable ones a way back."""
     assert {state for state in JobState if JobState.CANCELLED in TRANSITIONS[state]} == CANCELLABLE
     assert RETRYABLE_BY_OPERATOR <= FINISHED
     for state in RETRYABLE_BY_OPERATOR:
         assert TRANSITIONS[state] & {JobState.QUEUED, JobState.SENDING}
     assert not CANCELLABLE & FINISHED
+    assert all(JobState.SENDING in TRANSITIONS[state] for state in RESENDABLE)
 
 
 def test_a_superseded_job_never_comes_back():

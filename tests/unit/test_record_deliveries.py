@@ -6,7 +6,7 @@ import pytest
 from record_story import assert_sound, complete, events, kept, queued, ready, receive, set_state, state, words
 from sqlalchemy import func, select
 
-from db import deliveries, jobs
+from db import deliveries, job_actions, jobs
 from db.models import DeliveryRow
 from db.session import Record
 from dicom_core.errors import LeaseLostError
@@ -193,7 +193,7 @@ def test_retry_sends_only_what_failed(record, clock):
         clock.advance(3600)
     assert state(record, job) is JobState.SEND_FAILED
     clock.advance(100 * 3600)
-    assert jobs.retry(record, job.job_id, "archive repaired").state is JobState.SENDING
+    assert job_actions.retry(record, job.job_id, "archive repaired").state is JobState.SENDING
     again = _claim(record)
     assert (again.destination != good.destination, again.attempts) == (True, 1)
     assert _fail(record, again, retryable=True) is True  # its time begins anew
@@ -212,7 +212,7 @@ def test_an_old_fence_writes_nothing(record, clock, late, end):
         clock.advance(61)
         assert deliveries.reap_expired(record, GIVE_UP) == 1
     elif end == "cancel":
-        jobs.cancel(record, job.job_id, "stop")
+        job_actions.cancel(record, job.job_id, "stop")
     else:
         set_state(record, job, state=JobState.SEG_READY)
         with record.writing() as transaction:
@@ -289,7 +289,7 @@ def test_cancelling_a_job_cancels_its_open_deliveries(record):
     job = ready(record, destinations=("pacs", "archive", "folder"))
     deliveries.sent(record, _claim(record), "ok")
     _claim(record)
-    jobs.cancel(record, job.job_id, "stop")
+    job_actions.cancel(record, job.job_id, "stop")
     assert sorted(one.state for one in deliveries.of_job(record, job.job_id)) == ["CANCELLED", "CANCELLED", "SENT"]
     ready(record, "1.2.9", destinations=("pacs", "archive", "folder"))
     assert {_claim(record).destination for _ in range(3)} == {"pacs", "archive", "folder"}

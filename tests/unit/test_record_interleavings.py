@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from record_story import association, instance, kept, listener, requests
 from sqlalchemy import select
 
-from db import audit, deliveries, jobs, processes, register, retention, studies
+from db import audit, deliveries, job_actions, jobs, processes, register, retention, studies
 from db.models import AuditEvent, DeliveryRow, JobRow, ResultRow, Study
 from db.session import Record
 from dicom_core.errors import ConflictError, LeaseLostError
@@ -283,22 +283,26 @@ class Interleavings(RuleBasedStateMachine):
         self.every_change_was_told_once()
         for again in (False, True):
             for which in range(len(self.told)):
-                self.interfere(which, again)
+                self.interfere(which, "retry" if again else "cancel")
 
     # the operator
 
-    @rule(which=numbers, again=st.booleans())
-    def interfere(self, which: int, again: bool) -> None:
-        """Cancel or retry any job; what its state does not allow changes nothing."""
+    @rule(which=numbers, wish=st.sampled_from(["cancel", "retry", "resend", "hurry"]))
+    def interfere(self, which: int, wish: str) -> None:
+        """Cancel, retry, resend or hurry any job; what its state does not allow changes nothing."""
         known = sorted(self.told)
         if not known:
             return
         job_id = known[which % len(known)]
         try:
-            if again:
-                jobs.retry(self.record, job_id, "again")
+            if wish == "retry":
+                job_actions.retry(self.record, job_id, "again")
+            elif wish == "resend":
+                job_actions.resend(self.record, job_id, "lost there", "pacs" if which % 2 else "")
+            elif wish == "hurry":
+                job_actions.change_priority(self.record, job_id, 10 * which, "soon")
             else:
-                jobs.cancel(self.record, job_id, "stop")
+                job_actions.cancel(self.record, job_id, "stop")
         except ConflictError:
             return
         self.holds.pop(job_id, None)

@@ -17,7 +17,7 @@ from record_story import (
     words,
 )
 
-from db import deliveries, jobs
+from db import deliveries, job_actions, jobs
 from db.models import JobRow
 from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
 from dicom_core.job import CANCELLABLE, FINISHED, RETRYABLE_BY_OPERATOR, DeliveryState, JobState
@@ -112,7 +112,7 @@ def test_a_heartbeat_finds_the_job_gone(record, clock, end):
     """After a cancellation or an expiry the next beat says so."""
     job = running(record)
     if end == "cancel":
-        jobs.cancel(record, job.job_id, "wrong patient")
+        job_actions.cancel(record, job.job_id, "wrong patient")
     else:
         clock.advance(61)
         jobs.reap_expired(record, 3, 5)
@@ -273,11 +273,11 @@ def test_only_some_states_can_be_cancelled(record, before):
     job = queued(record)
     set_state(record, job, state=before)
     if before in CANCELLABLE:
-        assert jobs.cancel(record, job.job_id, "operator").state is JobState.CANCELLED
+        assert job_actions.cancel(record, job.job_id, "operator").state is JobState.CANCELLED
         assert words(record, job)[-1] == "job-cancelled"
     else:
         with pytest.raises(ConflictError, match=before.value):
-            jobs.cancel(record, job.job_id, "operator")
+            job_actions.cancel(record, job.job_id, "operator")
 
 
 @pytest.mark.parametrize("before", list(JobState))
@@ -287,14 +287,14 @@ def test_only_some_states_can_be_tried_again(record, before):
     set_state(record, job, state=before, attempts=3)
     record.user = "ada"
     if before in RETRYABLE_BY_OPERATOR - {JobState.SEND_FAILED}:
-        after = jobs.retry(record, job.job_id, "fixed the model")
+        after = job_actions.retry(record, job.job_id, "fixed the model")
         assert (after.state, after.attempts, after.finished_at) == (JobState.QUEUED, 0, None)
         (row,) = events(record, event="job-retried")
         assert (row.user, row.detail["reason"]) == ("ada", "fixed the model")
         assert jobs.claim(record, "w", ONE_MINUTE).job_id == job.job_id
     elif before is not JobState.SEND_FAILED:
         with pytest.raises(ConflictError):
-            jobs.retry(record, job.job_id, "please")
+            job_actions.retry(record, job.job_id, "please")
 
 
 def test_a_job_without_segmenter_cannot_be_tried_again(record):
@@ -302,7 +302,7 @@ def test_a_job_without_segmenter_cannot_be_tried_again(record):
     receive(record, 1)
     (job,) = complete(record, skip="no rule")
     with pytest.raises(ConflictError, match="no segmenter"):
-        jobs.retry(record, job.job_id, "please")
+        job_actions.retry(record, job.job_id, "please")
 
 
 @pytest.mark.parametrize("sent_one", [False, True])
@@ -311,9 +311,9 @@ def test_retrying_a_cancelled_job_sends_the_kept_result(record, sent_one):
     job = ready(record, destinations=("pacs", "archive"))
     if sent_one:
         deliveries.sent(record, deliveries.claim(record, "w", ONE_MINUTE), "0x0000")
-    jobs.cancel(record, job.job_id, "stop")
+    job_actions.cancel(record, job.job_id, "stop")
     assert deliveries.claim(record, "w", ONE_MINUTE) is None
-    after = jobs.retry(record, job.job_id, "go on")
+    after = job_actions.retry(record, job.job_id, "go on")
     assert (after.state, after.results) == (JobState.SENDING, job.results)
     assert jobs.claim(record, "w", ONE_MINUTE) is None
     while (delivery := deliveries.claim(record, "w", ONE_MINUTE)) is not None:
@@ -327,8 +327,8 @@ def test_retrying_a_cancelled_job_sends_the_kept_result(record, sent_one):
 def test_a_cancelled_run_can_be_run_again_to_the_end(record):
     """Cancelled while RUNNING, tried again, segmented, delivered."""
     job = running(record)
-    jobs.cancel(record, job.job_id, "stop")
-    jobs.retry(record, job.job_id, "go")
+    job_actions.cancel(record, job.job_id, "stop")
+    job_actions.retry(record, job.job_id, "go")
     again = jobs.claim(record, "w", ONE_MINUTE)
     jobs.keep_result(record, again, kept(again))
     deliveries.sent(record, deliveries.claim(record, "w", ONE_MINUTE), "ok")

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from record_story import STUDY, assert_sound, complete, events, queued, ready, receive, set_state, state, words
 
-from db import deliveries, jobs, register, reports, retention
+from db import deliveries, job_actions, jobs, register, reports, retention
 from db.models import JobRow
 from db.reports import AuditQuery
 from dicom_core.errors import ConflictError, NotFoundError
@@ -209,7 +209,7 @@ def test_a_removed_result_is_never_built_again(record):
     job = ready(record)
     with record.writing() as transaction:
         transaction.session.get_one(JobRow, job.job_id).results[0].path = ""
-    jobs.cancel(record, job.job_id, "stop")
+    job_actions.cancel(record, job.job_id, "stop")
     with pytest.raises(ConflictError, match="send the study again"):
-        jobs.retry(record, job.job_id, "go on")
+        job_actions.retry(record, job.job_id, "go on")
     assert state(record, job) is JobState.CANCELLED

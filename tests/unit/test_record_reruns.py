@@ -18,7 +18,7 @@ from record_story import (
     words,
 )
 
-from db import deliveries, jobs, register, reports, studies
+from db import deliveries, job_actions, jobs, register, reports, studies
 from db.models import Instance, Study
 from db.session import Record
 from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
@@ -137,7 +137,7 @@ def test_same_question_is_not_asked_twice(record: Record) -> None:
     assert len(events(record, event="run-requested")) == 1
     other = ask(record, configuration="other")
     assert (other.generation, state(record, job)) == (3, JobState.SUPERSEDED)
-    jobs.cancel(record, other.job_id, "not wanted")
+    job_actions.cancel(record, other.job_id, "not wanted")
     assert ask(record, configuration="other").generation == 4
 
 
@@ -158,7 +158,7 @@ def test_person_stands_above_the_rules(record: Record) -> None:
 def test_question_that_came_to_nothing_leaves_the_first_result(record: Record) -> None:
     """A failed or cancelled question does not make the rules' job new: its result was sent already."""
     first = finished(record)
-    jobs.cancel(record, ask(record).job_id, "not wanted")
+    job_actions.cancel(record, ask(record).job_id, "not wanted")
     receive(record, 1, series=2)
     (new,) = complete(record)
     assert new.series_instance_uid == f"{STUDY}.2"

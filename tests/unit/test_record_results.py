@@ -4,7 +4,7 @@ import pytest
 from record_story import assert_sound, events, kept, ready, result_object, running, set_state, state
 from sqlalchemy import func, select
 
-from db import deliveries, jobs, reports, retention
+from db import deliveries, job_actions, jobs, reports, retention
 from db.models import DeliveryRow, ResultRow
 from db.session import Record
 from dicom_core.errors import LeaseLostError
@@ -119,7 +119,7 @@ def test_one_refused_object_fails_the_job_and_alone_is_sent_again(record, clock)
     overlay = next(one for one in deliveries.of_job(record, job.job_id) if one.result.kind is OVERLAY)
     told = [row.detail for row in events(record, event="transfer-failed")]
     assert {(one["kind"], one["sop_instance_uid"]) for one in told} == {("overlay", overlay.result.sop_instance_uid)}
-    jobs.retry(record, job.job_id, "the destination was repaired")
+    job_actions.retry(record, job.job_id, "the destination was repaired")
     again = _claim(record)
     assert (again.result, again.delivery_id) == (overlay.result, overlay.delivery_id)
     assert deliveries.claim(record, "w", 60) is None
@@ -148,7 +148,7 @@ def test_cancelling_stops_all_objects_that_are_not_sent(record):
     """One SENT, the rest CANCELLED."""
     job = ready(record, destinations=BOTH, wanted=EVERYTHING)
     deliveries.sent(record, _claim(record), "ok")
-    jobs.cancel(record, job.job_id, "stop")
+    job_actions.cancel(record, job.job_id, "stop")
     states = sorted(one.state for one in deliveries.of_job(record, job.job_id))
     assert states == [DeliveryState.CANCELLED] * 3 + [DeliveryState.SENT]
 

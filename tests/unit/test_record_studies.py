@@ -24,7 +24,7 @@ from record_story import (
 )
 from sqlalchemy import select
 
-from db import deliveries, generations, jobs, register, reports, retention, studies
+from db import deliveries, job_actions, jobs, register, reports, retention, studies
 from db.models import Instance, JobRow, Study
 from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
 from dicom_core.job import DeliveryState, JobState
@@ -163,7 +163,7 @@ def test_a_failed_series_is_tried_again_when_the_study_is_sent_again(record):
     assert (new.generation, new.state) == (2, JobState.QUEUED)
     assert state(record, job) is JobState.FAILED
     with pytest.raises(ConflictError, match="generation 2 replaced it"):
-        jobs.retry(record, job.job_id, "please")
+        job_actions.retry(record, job.job_id, "please")
 
 
 @pytest.mark.parametrize("before", [JobState.QUEUED, JobState.RUNNING, JobState.SEG_READY, JobState.SEND_FAILED])
@@ -319,7 +319,7 @@ def test_priority_with_ageing_orders_the_queue(record, clock):
     clock.advance(60)
     stat = queued(record, "1.2.3", priority=100)
     assert [jobs.claim(record, "w", 60).job_id for _ in range(3)] == [old.job_id, stat.job_id, waiting.job_id]
-    assert timedelta(seconds=100 * generations.AGEING_SECONDS_PER_POINT) == timedelta(hours=4)
+    assert timedelta(seconds=100 * jobs.AGEING_SECONDS_PER_POINT) == timedelta(hours=4)
 
 
 def test_purged_work_is_done_again_when_the_study_comes_back(record, clock):
