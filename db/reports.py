@@ -127,7 +127,7 @@ def studies(record: Record, *, study_instance_uid: str = "", state: str = "", li
             ).all()
         )
         current: defaultdict[str, list[JobRow]] = defaultdict(list)
-        for job in _current_jobs(session.scalars(select(JobRow).where(JobRow.study_instance_uid.in_(uids))).all()):
+        for job in newest_jobs(session.scalars(select(JobRow).where(JobRow.study_instance_uid.in_(uids))).all()):
             current[job.study_instance_uid].append(job)
         return [
             StudySummary(
@@ -147,7 +147,8 @@ def studies(record: Record, *, study_instance_uid: str = "", state: str = "", li
         ]
 
 
-def _current_jobs(rows: Sequence[JobRow]) -> list[JobRow]:
+def newest_jobs(rows: Sequence[JobRow]) -> list[JobRow]:
+    """The newest job of each series among these."""
     newest: dict[tuple[str, str], JobRow] = {}
     for row in sorted(rows, key=lambda row: (row.generation, row.created_at)):
         newest[row.study_instance_uid, row.series_instance_uid] = row
@@ -184,7 +185,7 @@ def current_jobs(record: Record, study_instance_uid: str) -> list[Job]:
     """The newest job of each series of a study: its current result set."""
     with record.reading() as session:
         rows = session.scalars(select(JobRow).where(JobRow.study_instance_uid == study_instance_uid)).all()
-        return [as_job(row) for row in _current_jobs(rows)]
+        return [as_job(row) for row in newest_jobs(rows)]
 
 
 def deliveries(record: Record, study_instance_uid: str) -> list[DeliverySummary]:
