@@ -369,10 +369,11 @@ class AuditForwarding(Base):
 
 
 class PeerCheck(Base):
-    """The last C-ECHO to a peer or destination, asked for by a person."""
+    """The last question to a peer or destination whether it answers, asked by a person."""
 
     __tablename__ = "peer_checks"
-    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    """``peer/NAME`` or ``destination/NAME``."""
     checked_at: Mapped[datetime]
     answered: Mapped[bool]
     answer: Mapped[str] = mapped_column(Words, default="")

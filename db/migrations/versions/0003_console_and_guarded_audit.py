@@ -93,7 +93,7 @@ def _add_forwarding_and_checks() -> None:
     )
     op.create_table(
         "peer_checks",
-        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False),
         sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("answered", sa.Boolean(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=False),
