@@ -71,6 +71,19 @@ def _again(problem: ErrorDetails) -> InitErrorDetails:
     )
 
 
+def _is_secret_file(variable: str) -> bool:
+    """Whether an environment variable names a file to read the value from, and is no setting that is itself a file."""
+    if not (variable.startswith(ENVIRONMENT_PREFIX) and variable.endswith("_FILE")):
+        return False
+    table: Any = Settings
+    for name in variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"):
+        field = getattr(table, "model_fields", {}).get(name)
+        if field is None:
+            return True
+        table = field.annotation
+    return False
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
     """Values from the files that ``VESSELQ_*_FILE`` variables name."""
 
@@ -81,7 +94,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for variable, file in os.environ.items():
-            if not (variable.startswith(ENVIRONMENT_PREFIX) and variable.endswith("_FILE")):
+            if not _is_secret_file(variable):
                 continue
             *parents, leaf = variable.removeprefix(ENVIRONMENT_PREFIX).removesuffix("_FILE").lower().split("__")
             table = values
@@ -133,9 +146,9 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order of the sources, first wins; the TOML file comes in as initial values, below the environment."""
         if isinstance(env_settings, EnvSettingsSource):
-            # ..._FILE variables are read by _SecretFiles alone
+            # read by _SecretFiles alone
             env_settings.env_vars = {
-                name: value for name, value in env_settings.env_vars.items() if not name.endswith("_file")
+                name: value for name, value in env_settings.env_vars.items() if not _is_secret_file(name.upper())
             }
         return _SecretFiles(settings_cls), env_settings, init_settings
 

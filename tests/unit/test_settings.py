@@ -1,5 +1,7 @@
 """What can be set, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -160,3 +162,16 @@ def test_every_setting_says_what_it_is():
             assert [key for key, inner in table.model_fields.items() if not inner.description] == [], name
         else:
             assert field.description, name
+
+
+def test_a_setting_that_is_a_file_is_not_taken_for_a_secret(tmp_path, monkeypatch):
+    """VESSELQ_WEB__CERTIFICATE_FILE is the setting; VESSELQ_WEB__OIDC__CLIENT_SECRET_FILE names a file to read."""
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2\n")
+    monkeypatch.setenv("VESSELQ_WEB__CERTIFICATE_FILE", "/etc/vesselq/web.pem")
+    monkeypatch.setenv("VESSELQ_AUDIT__SIGNING_KEY_FILE", "/etc/vesselq/signing.pem")
+    monkeypatch.setenv("VESSELQ_WEB__OIDC__CLIENT_SECRET_FILE", str(secret))
+    settings = Settings()
+    assert settings.web.certificate_file == Path("/etc/vesselq/web.pem")
+    assert settings.signing_key_file == Path("/etc/vesselq/signing.pem")
+    assert settings.web.oidc.client_secret.get_secret_value() == "hunter2"
