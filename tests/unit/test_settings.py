@@ -169,6 +169,7 @@ def test_a_setting_that_is_a_file_is_not_taken_for_a_secret(tmp_path, monkeypatc
     secret = tmp_path / "secret"
     secret.write_text("hunter2\n")
     monkeypatch.setenv("VESSELQ_WEB__CERTIFICATE_FILE", "/etc/vesselq/web.pem")
+    monkeypatch.setenv("VESSELQ_WEB__KEY_FILE", "/etc/vesselq/web.key")
     monkeypatch.setenv("VESSELQ_AUDIT__SIGNING_KEY_FILE", "/etc/vesselq/signing.pem")
     monkeypatch.setenv("VESSELQ_WEB__OIDC__CLIENT_SECRET_FILE", str(secret))
     settings = Settings()
