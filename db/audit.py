@@ -1,33 +1,28 @@
 """The audit log: append-only rows, each carrying the hash of the one before, in the transaction of what they tell.
 
-``row_hash`` is SHA-256 over the canonical JSON of every other column, the previous hash among them. A changed, removed
-or reordered row breaks every hash after it. Event identifiers are those of PS3.15 annex A.5.3; events of our own that
-the Standard has no message for carry none.
+How a row is hashed says ``db.audit_chain``; ``db.audit_verification`` walks along the chain, ``db.audit_checkpoints``
+signs its end. Event identifiers are those of PS3.15 annex A.5.3; events of our own that the Standard has no message for
+carry none.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from typing import Any
 
-from sqlalchemy import Text, cast, insert, select
-
-from db.models import AuditEvent, storable
+from db.audit_chain import COLUMNS, FIRST_PREVIOUS_HASH, Row, canonical_detail, row_hash
+from db.audit_verification import Verification, verify
+from db.models import storable
 from db.session import Record, Transaction
 from dicom_core.errors import AuditError
 
-FIRST_PREVIOUS_HASH = "0" * 64
-"""What the first row continues."""
-_HASHED = (
-    "sequence", "at", "event", "event_id", "event_type", "action", "outcome", "process", "user", "ae_title", "address",
-    "study_instance_uid", "job_id", "detail", "previous_hash",
-)  # fmt: skip
-_STORED = (*_HASHED, "row_hash")
-_INSERT = insert(AuditEvent)
-_SELECT_LAST = select(AuditEvent.sequence, AuditEvent.row_hash).order_by(AuditEvent.sequence.desc()).limit(1)
+__all__ = ["FIRST_PREVIOUS_HASH", "Event", "Outcome", "Verification", "append", "parsed_time", "record_event", "verify"]
+_QUOTED = ", ".join(f'"{name}"' for name in COLUMNS)
+_INSERT = {
+    mark: f"INSERT INTO audit_events ({_QUOTED}) VALUES ({', '.join([mark] * len(COLUMNS))})"  # noqa: S608  constants
+    for mark in ("?", "%s")
+}
+_SELECT_LAST = "SELECT sequence, row_hash FROM audit_events ORDER BY sequence DESC LIMIT 1"
 _HEAD = "audit_head"
 """Where a transaction, the only writer while it lasts, remembers the last row it wrote."""
 
@@ -76,7 +71,7 @@ class Event(Enum):
     SOURCES_PURGED = ("sources-purged", "110105", "", "D")
     RESULT_REMOVED = ("result-removed", "", "", "D")
     AUDIT_READ = ("audit-read", "110101", "", "R")
-    AUDIT_EXPORTED = ("audit-exported", "110106", "", "R")
+    AUDIT_EXPORTED = ("audit-exported", "110101", "", "R")
     AUDIT_VERIFIED = ("audit-verified", "110101", "", "R")
     AUDIT_ARCHIVED = ("audit-archived", "110101", "", "D")
     STUDY_VIEWED = ("study-viewed", "110103", "", "R")
@@ -96,23 +91,6 @@ class Event(Enum):
         self.event_id = event_id
         self.event_type = event_type
         self.action = action
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a walk along the chain found.
-
-    Attributes:
-        rows: How many rows were read.
-        first_bad_sequence: The first row that does not fit, None when the chain holds.
-        problem: What is wrong with it, in words.
-        head_hash: Hash of the last row.
-    """
-
-    rows: int
-    first_bad_sequence: int | None
-    problem: str
-    head_hash: str
 
 
 def append(
@@ -141,33 +119,42 @@ def append(
     Raises:
         AuditError: ``detail`` is no JSON.
     """
+    connection = transaction.session.connection()
     sequence, previous_hash = transaction.session.info.get(_HEAD) or _last_row(transaction)
-    content = {
-        "sequence": sequence + 1,
-        "at": transaction.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "event": event.word,
-        "event_id": event.event_id,
-        "event_type": event.event_type,
-        "action": event.action,
-        "outcome": int(outcome),
-        "process": storable(transaction.process, 64),
-        "user": storable(transaction.user, 128),
-        "ae_title": storable(ae_title, 16),
-        "address": storable(address, 64),
-        "study_instance_uid": study_instance_uid,
-        "job_id": job_id,
-        "detail": _json_ready(detail or {}),
-        "previous_hash": previous_hash,
-    }
-    row_hash = _hash(content)
-    # past the unit of work of the ORM: every change of a state writes a row, so this is the busiest statement of all
-    transaction.session.connection().execute(_INSERT, {**content, "row_hash": row_hash})
-    transaction.session.info[_HEAD] = (sequence + 1, row_hash)
+    row: Row = (
+        sequence + 1,
+        transaction.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        event.word,
+        event.event_id,
+        event.event_type,
+        event.action,
+        int(outcome),
+        storable(transaction.process, 64),
+        storable(transaction.user, 128),
+        storable(ae_title, 16),
+        storable(address, 64),
+        study_instance_uid,
+        job_id,
+        _json(detail or {}),
+        previous_hash,
+        "",
+    )
+    row = (*row[:-1], row_hash(row))
+    # past the ORM and its compiler: every change of a state writes a row, so this is the busiest statement of all
+    connection.exec_driver_sql(_INSERT["?" if connection.dialect.paramstyle == "qmark" else "%s"], row)
+    transaction.session.info[_HEAD] = (row[0], row[-1])
 
 
 def _last_row(transaction: Transaction) -> tuple[int, str]:
-    last = transaction.session.connection().execute(_SELECT_LAST).one_or_none()
+    last = transaction.session.connection().exec_driver_sql(_SELECT_LAST).one_or_none()
     return (last.sequence, last.row_hash) if last else (0, FIRST_PREVIOUS_HASH)
+
+
+def _json(detail: Mapping[str, Any]) -> str:
+    try:
+        return canonical_detail(detail)
+    except (TypeError, ValueError) as error:
+        raise AuditError(f"the detail of an audit event is no JSON: {error}") from error
 
 
 def record_event(record: Record, event: Event, **facts: Any) -> None:
@@ -181,51 +168,6 @@ def record_event(record: Record, event: Event, **facts: Any) -> None:
             append(transaction, event, **facts)
     except Exception as error:  # any failure to audit has one meaning for the caller
         raise AuditError(f"the audit log cannot be written: {error}") from error
-
-
-def verify(record: Record) -> Verification:
-    """Walk the whole chain and recompute every hash."""
-    # as text, and not as objects: a detail that is no JSON any more is a finding, not an error
-    columns = [cast(AuditEvent.detail, Text) if name == "detail" else getattr(AuditEvent, name) for name in _STORED]
-    previous, expected = FIRST_PREVIOUS_HASH, 1
-    with record.reading() as session:
-        statement = select(*columns).order_by(AuditEvent.sequence).execution_options(yield_per=1000)
-        with session.execute(statement) as rows:
-            for values in rows:
-                content = dict(zip(_STORED, values, strict=True))
-                row_hash = content.pop("row_hash")
-                problem = _problem(content, row_hash, expected, previous)
-                if problem:
-                    return Verification(expected - 1, content["sequence"], problem, previous)
-                previous, expected = row_hash, expected + 1
-    return Verification(expected - 1, None, "", previous)
-
-
-def _problem(content: dict[str, Any], row_hash: str, expected: int, previous: str) -> str:
-    """What is wrong with one row, "" for nothing. Turns the text of its detail into the value."""
-    if content["sequence"] != expected:
-        return f"row {expected} is missing"
-    if content["previous_hash"] != previous:
-        return "it does not continue the row before it"
-    try:
-        content["detail"] = json.loads(content["detail"])
-    except (TypeError, ValueError):
-        return "its detail cannot be read"
-    return "" if row_hash == _hash(content) else "its content is not what was written"
-
-
-def _json_ready(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """``detail`` as it comes back from the database, so that the hash is taken over what is stored."""
-    try:
-        ready: dict[str, Any] = json.loads(json.dumps(dict(detail), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise AuditError(f"the detail of an audit event is no JSON: {error}") from error
-    return ready
-
-
-def _hash(content: Mapping[str, Any]) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def parsed_time(at: str) -> datetime:
