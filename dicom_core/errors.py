@@ -21,6 +21,10 @@
     │   ├── RunnerDiedError      (r)  the child process ended in the middle of a job
     │   ├── RunnerBusyError      (r)  memory or device is exhausted for now
     │   └── DeadlineError        (r)  the job ran longer than its deadline
+    ├── AccessError                   who asks over the web gets no answer
+    │   ├── NotSignedInError          nobody is signed in, or the session, password or token is not valid
+    │   ├── NotAllowedError           who is signed in may not do that
+    │   └── TooManyRequestsError (r)  more than the limit, or too many wrong passwords
     ├── LeaseLostError                another owner holds the job now: stop, write nothing
     ├── DeliveryError                 a destination did not take an object
     │   ├── TransientDeliveryError (r)
@@ -142,6 +146,32 @@ class DeadlineError(SegmentationError):
     """The job ran longer than its deadline."""
 
     retryable = True
+
+
+class AccessError(VesselqError):
+    """Who asks over the web gets no answer."""
+
+
+class NotSignedInError(AccessError):
+    """Nobody is signed in, or the session, password or token is not valid."""
+
+
+class NotAllowedError(AccessError):
+    """Who is signed in may not do that."""
+
+
+class TooManyRequestsError(AccessError):
+    """More requests than the limit.
+
+    Attributes:
+        seconds: After how long it is worth asking again.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, seconds: int = 60) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class LeaseLostError(VesselqError):

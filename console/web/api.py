@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
 from console.output import jsonable, software_version
+from console.web.access import Auditor, Caller, Reader, SomebodySignedIn
 from console.web.previews import preview_of
 from console.web.request_values import JobId, Limit, MaybeStudyUID, StudyUID, TheRecord, TheSettings, refuse
 from db import audit, jobs, migrate, processes, reports
@@ -28,7 +29,7 @@ def healthz(record: TheRecord) -> dict[str, str]:
 
 
 @router.get("/api/v1/health", tags=["health"])
-def health(record: TheRecord) -> dict[str, Any]:
+def health(_: Reader, record: TheRecord) -> dict[str, Any]:
     """The release, the schema, the processes and how many jobs are in which state."""
     now = record.now()
     return {
@@ -47,8 +48,16 @@ def health(record: TheRecord) -> dict[str, Any]:
     }
 
 
+@router.get("/api/v1/openapi.json", include_in_schema=False)
+def show_interface(request: Request, _: SomebodySignedIn) -> dict[str, Any]:
+    """This list for machines."""
+    document: dict[str, Any] = request.app.openapi()
+    return document
+
+
 @router.get("/api/v1/studies", tags=["studies"])
 def list_studies(
+    _: Reader,
     record: TheRecord,
     state: Annotated[str, Query(description="Only studies, or with current jobs, in this state.")] = "",
     limit: Limit = 100,
@@ -60,7 +69,7 @@ def list_studies(
 
 
 @router.get("/api/v1/studies/{study_instance_uid}", tags=["studies"])
-def show_study(record: TheRecord, study_instance_uid: StudyUID) -> dict[str, Any]:
+def show_study(_: Reader, record: TheRecord, study_instance_uid: StudyUID) -> dict[str, Any]:
     """One study with all its jobs and deliveries."""
     return {
         "study": jsonable(reports.study(record, study_instance_uid)),
@@ -71,6 +80,7 @@ def show_study(record: TheRecord, study_instance_uid: StudyUID) -> dict[str, Any
 
 @router.get("/api/v1/jobs", tags=["jobs"])
 def list_jobs(
+    _: Reader,
     record: TheRecord,
     study_instance_uid: MaybeStudyUID = "",
     state: Annotated[list[JobState] | None, Query(description="Only in these states.")] = None,
@@ -82,19 +92,19 @@ def list_jobs(
 
 
 @router.get("/api/v1/jobs/{job_id}", tags=["jobs"])
-def show_job(record: TheRecord, job_id: JobId) -> dict[str, Any]:
+def show_job(_: Reader, record: TheRecord, job_id: JobId) -> dict[str, Any]:
     """One job."""
     return {"job": jsonable(jobs.get(record, job_id))}
 
 
 @router.get("/api/v1/jobs/{job_id}/preview", tags=["jobs"], response_class=FileResponse)
-def show_preview(record: TheRecord, settings: TheSettings, job_id: JobId) -> FileResponse:
+def show_preview(_: Reader, record: TheRecord, settings: TheSettings, job_id: JobId) -> FileResponse:
     """The picture of a job's result: a source frame with the found vessels over it, PNG."""
     return FileResponse(preview_of(jobs.get(record, job_id), settings.results_folder), media_type="image/png")
 
 
 @router.get("/api/v1/jobs/{job_id}/previews/{name}", tags=["jobs"], response_class=FileResponse)
-def show_one_preview(record: TheRecord, settings: TheSettings, job_id: JobId, name: str) -> FileResponse:
+def show_one_preview(_: Reader, record: TheRecord, settings: TheSettings, job_id: JobId, name: str) -> FileResponse:
     """One of the pictures of a job's result; a series has those that fit it. Names as below `results/` on disk."""
     path = preview_of(jobs.get(record, job_id), settings.results_folder, name)
     return FileResponse(path, media_type=MEDIA_TYPES[name])
@@ -102,7 +112,7 @@ def show_one_preview(record: TheRecord, settings: TheSettings, job_id: JobId, na
 
 @router.get("/api/v1/audit", tags=["audit"])
 def read_audit(
-    request: Request,
+    caller: Auditor,
     record: TheRecord,
     study_instance_uid: MaybeStudyUID = "",
     ae_title: Annotated[str, Query(max_length=16, description="Only of this AE title.")] = "",
@@ -121,16 +131,15 @@ def read_audit(
         study_instance_uid=study_instance_uid, ae_title=ae_title, event=event, since=since, until=until,
         failed_only=failed, limit=limit,
     )  # fmt: skip
-    return {"events": jsonable(audited_rows(record, query, request))}
+    return {"events": jsonable(audited_rows(record, query, caller))}
 
 
-def audited_rows(record: Record, query: reports.AuditQuery, request: Request) -> list[reports.AuditRow]:
+def audited_rows(record: Record, query: reports.AuditQuery, caller: Caller) -> list[reports.AuditRow]:
     """Read the audit log after writing into it that it is read (PS3.15 section A.5.3.2).
 
     Raises:
         AuditError: The reading cannot be recorded, so it does not happen.
     """
     asked = {name: value for name, value in jsonable(query).items() if value}
-    address = request.client.host if request.client else ""
-    audit.record_event(record, audit.Event.AUDIT_READ, address=address, detail={"by": "web", **asked})
+    audit.record_event(record, audit.Event.AUDIT_READ, address=caller.address, detail={"by": "web", **asked})
     return reports.audit_rows(record, query)

@@ -1,50 +1,39 @@
-"""The FastAPI application: middlewares, errors, and the three groups of addresses."""
+"""The FastAPI application: what stands before every request, and the groups of addresses."""
 
-import json
-from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.output import software_version
 from console.web import api, appearance, metrics, pages, runs
+from console.web.access import needs
+from console.web.answers import answer_error
+from console.web.doorkeeper import Doorkeeper
+from console.web.forms import is_https
 from db.session import Record
-from dicom_core.errors import (
-    AuditError,
-    ConfigurationError,
-    ConflictError,
-    InvalidPromptError,
-    NotFoundError,
-    UnavailableError,
-    VesselqError,
-)
+from dicom_core.errors import VesselqError
 from dicom_core.settings import Settings
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # with "no-referrer" browsers call the origin of a form "null", which is what other sites are called as well
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_STATUS_OF: tuple[tuple[type[VesselqError], HTTPStatus], ...] = (
-    (NotFoundError, HTTPStatus.NOT_FOUND),
-    (ConflictError, HTTPStatus.CONFLICT),
-    (ConfigurationError, HTTPStatus.UNPROCESSABLE_ENTITY),
-    (InvalidPromptError, HTTPStatus.UNPROCESSABLE_ENTITY),
-    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
-    (AuditError, HTTPStatus.SERVICE_UNAVAILABLE),
-)
+HTTPS_ONLY = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 def make_application(settings: Settings, record: Record) -> FastAPI:
@@ -57,44 +46,40 @@ def make_application(settings: Settings, record: Record) -> FastAPI:
     application = FastAPI(
         title="vesselq",
         version=software_version(),
-        description="What was received, segmented and returned. There is no sign-in yet: all is read-only but that "
-        "addresses named by the setting web.runs_from may have a series segmented again.",
+        description="What was received, segmented and returned, and what operators and auditors do about it.",
         # the interactive pages load scripts from elsewhere, which the content security policy forbids
         docs_url=None,
         redoc_url=None,
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=None,  # ours asks for a sign-in
     )
     application.state.settings = settings
     application.state.record = record
     application.include_router(api.router)
     application.include_router(runs.router)
     application.include_router(metrics.router(record))
-    application.include_router(pages.router)
+    application.include_router(pages.router, dependencies=[Depends(needs("read"))])
     application.include_router(appearance.router)
     application.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
-    application.add_exception_handler(VesselqError, _answer_error)
-    application.add_exception_handler(RequestValidationError, _answer_wrong_values)
+    for kind in (VesselqError, RequestValidationError, HTTPException):
+        application.add_exception_handler(kind, answer_error)
+    # the last one added is the first that a request meets
+    application.add_middleware(Doorkeeper, settings=settings, record=record, answer=answer_error)
     application.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.web.allowed_hosts))
-    application.middleware("http")(_secure)  # outermost: refusals carry the headers as well
+    application.add_middleware(_SecurityHeaders, https=is_https(settings.web))
     return application
 
 
-async def _secure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    response.headers.update(SECURITY_HEADERS)
-    return response
+class _SecurityHeaders:
+    """Puts the headers into every answer, refusals too."""
 
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+        self._app = app
+        self._headers = {**SECURITY_HEADERS, **(HTTPS_ONLY if https else {})}
 
-async def _answer_error(request: Request, error: Exception) -> Response:
-    status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
-    if request.url.path.startswith("/api/"):
-        return JSONResponse({"detail": str(error)}, status)
-    return pages.error_page(request, status, str(error))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self._headers)
+            await send(message)
 
-
-async def _answer_wrong_values(_request: Request, error: Exception) -> Response:
-    """Say what is wrong and where, without what was sent: it may be text or numbers that JSON cannot hold."""
-    found = error.errors() if isinstance(error, RequestValidationError) else []
-    detail = [{key: one[key] for key in ("type", "loc", "msg")} for one in found]
-    content = json.dumps({"detail": detail}, default=str)  # in ASCII: a name that was sent may be half a character
-    return Response(content, HTTPStatus.UNPROCESSABLE_ENTITY, media_type="application/json")
+        await self._app(scope, receive, send_secured)

@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from console.web.access import MetricsReader
 from db import jobs, processes, reports
 from db.session import Record
 from dicom_core.job import JobState
@@ -68,7 +69,7 @@ def router(record: Record) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/metrics", tags=["health"], response_class=Response)
-    def show_metrics() -> Response:
+    def show_metrics(_: MetricsReader) -> Response:
         """Prometheus text format; no patient data."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from console.web.access import caller_of
 from console.web.api import audited_rows
 from console.web.previews import previews_of
 from console.web.rendering import page
@@ -40,7 +41,7 @@ def study_page(
             "jobs": found,
             "previews": previews_of(found, settings.results_folder),
             "deliveries": reports.deliveries(record, study_instance_uid),
-            "events": audited_rows(record, query, request),
+            "events": audited_rows(record, query, caller_of(request)),
         },
     )
 

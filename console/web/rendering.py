@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from console.output import software_version
 from console.web import words
+from console.web.forms import csrf_field
 from console.web.languages import LANGUAGES, language_of, translate
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -94,7 +95,7 @@ def _frame(request: Request, language: str) -> dict[str, Any]:
     here = request.url.path
     return {
         "caller": caller,
-        "csrf": lambda: "",
+        "csrf": partial(csrf_field, request),
         "language": language,
         "appearance": chosen if chosen in APPEARANCES else "auto",
         "here": here + (f"?{request.url.query}" if request.url.query else ""),

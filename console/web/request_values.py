@@ -1,10 +1,11 @@
-"""What handlers get from a request: the record, the settings, checked identifiers."""
+"""What handlers get from a request: the record on behalf of who asks, the settings, checked identifiers."""
 
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Path, Query, Request
 from pydantic import AfterValidator
 
+from console.web.access import Caller
 from db.session import Record
 from dicom_core.identifiers import is_uid
 from dicom_core.settings import Settings
@@ -12,7 +13,8 @@ from dicom_core.settings import Settings
 
 def _record(request: Request) -> Record:
     record: Record = request.app.state.record
-    return record
+    caller: Caller | None = getattr(request.state, "caller", None)
+    return record.on_behalf_of(caller.name) if caller else record
 
 
 def _settings(request: Request) -> Settings:

@@ -1,7 +1,7 @@
 """Asking about a series again over the JSON API, and everything that must not be able to."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import dicom_sources
 import pytest
 import worker_bench
 from fastapi.testclient import TestClient
+from web_client import open_to_all, signed_in, stranger, with_token
 
-from console.web.application import make_application
 from db import jobs, reports
 from db.session import Record
 from dicom_core.job import JobState
@@ -33,9 +33,8 @@ class Site:
         self.address = f"/api/v1/studies/{self.study}/runs"
 
     def client(self, host: str = "127.0.0.1", **web: Any) -> TestClient:
-        settings = self.settings.model_copy(update={"web": self.settings.web.model_copy(update=web)})
-        application = make_application(settings, self.record)
-        return TestClient(application, base_url="http://localhost:8042", client=(host, 50000))
+        """A program that may operate: no browser tells of a page."""
+        return with_token(self, scopes=("operate",), host=host, **web)
 
     def body(self, **changes: Any) -> dict[str, Any]:
         return {"series_instance_uid": self.job.series_instance_uid, "segmenter": "ridge", **changes}
@@ -106,9 +105,12 @@ def test_text_alone_is_one_question(site: Site) -> None:
         ({**JSON, "Host": "evil.example.org"}, 400),
     ],
 )
-def test_pages_of_others_are_refused(site: Site, headers: dict[str, str], status: int) -> None:
+@pytest.mark.parametrize("client", [signed_in, with_token, open_to_all])
+def test_pages_of_others_are_refused(
+    site: Site, client: Callable[..., TestClient], headers: dict[str, str], status: int
+) -> None:
     """What a browser sends for a page elsewhere: a form, a foreign or opaque origin, a rebound name."""
-    answer = site.client().post(site.address, content=json.dumps(site.body()), headers=headers)
+    answer = client(site).post(site.address, content=json.dumps(site.body()), headers=headers)
     assert answer.status_code == status, answer.text
     assert site.jobs() == 1
 
@@ -127,21 +129,22 @@ def test_no_page_elsewhere_may_ask_first(site: Site) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-@pytest.mark.parametrize(
-    ("caller", "allowed", "status"),
-    [
-        ("192.0.2.7", ("127.0.0.1",), 403),
-        ("192.0.2.7", ("192.0.2.0/24",), 202),
-        ("::ffff:192.0.2.7", ("192.0.2.0/24",), 202),
-        ("127.0.0.1", (), 403),
-        ("testclient", ("testclient",), 403),
-    ],
-)
-def test_only_named_addresses_may_ask(site: Site, caller: str, allowed: tuple[str, ...], status: int) -> None:
-    """There is no sign-in: the address decides, and by default only this machine's counts."""
-    answer = site.client(caller, runs_from=allowed).post(site.address, json=site.body())
-    assert answer.status_code == status
-    assert site.jobs() == (2 if status == 202 else 1)
+@pytest.mark.parametrize("roles", [(), ("viewer",), ("admin",), ("auditor",), ("viewer", "admin", "auditor")])
+def test_other_roles_may_not_ask(site: Site, roles: tuple[str, ...]) -> None:
+    """Only who operates may have a series segmented again; the refusal is in the audit log."""
+    answer = signed_in(site, roles).post(site.address, json=site.body())
+    assert (answer.status_code, "scope operate" in answer.json()["detail"]) == (403, True)
+    assert site.jobs() == 1
+    (row,) = reports.audit_rows(site.record, reports.AuditQuery(event="access-refused"))
+    assert (row.user, row.address, row.detail["needs"]) == ("-".join(roles) or "nothing", "127.0.0.1", "operate")
+    assert row.detail["path"] == "/api/v1/studies/{study_instance_uid}/runs"
+
+
+def test_the_audit_log_names_the_person(site: Site) -> None:
+    """A run that an operator asks for is the operator's."""
+    assert signed_in(site, name="ada").post(site.address, json=site.body()).status_code == 202
+    (row,) = reports.audit_rows(site.record, reports.AuditQuery(event="run-requested"))
+    assert (row.user, row.address) == ("ada", "127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -238,8 +241,8 @@ def test_strangers_and_endless_contents_are_refused_unread(site: Site) -> None:
             read.append(number)
             yield b" " * 10_000
 
-    refused = site.client("192.0.2.7").post(site.address, content=endless(), headers=JSON)
-    assert (refused.status_code, read) == (403, [])
+    refused = stranger(site).post(site.address, content=endless(), headers=JSON)
+    assert (refused.status_code, read) == (401, [])
     assert site.client().post(site.address, content=endless(), headers=JSON).status_code == 411
     for length in ("1000001", "9" * 5000):
         long = {**JSON, "Content-Length": length}

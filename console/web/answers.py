@@ -1,0 +1,96 @@
+"""How errors are answered: a sentence, as JSON for programs and as a page for people."""
+
+import json
+from http import HTTPStatus
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+
+from console.web import pages
+from dicom_core.errors import (
+    AuditError,
+    ConfigurationError,
+    ConflictError,
+    InvalidPromptError,
+    NotAllowedError,
+    NotFoundError,
+    NotSignedInError,
+    TooManyRequestsError,
+    UnavailableError,
+    VesselqError,
+)
+from dicom_core.logs import get_logger
+
+STATUS_OF: tuple[tuple[type[VesselqError], HTTPStatus], ...] = (
+    (NotSignedInError, HTTPStatus.UNAUTHORIZED),
+    (NotAllowedError, HTTPStatus.FORBIDDEN),
+    (TooManyRequestsError, HTTPStatus.TOO_MANY_REQUESTS),
+    (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
+    (ConfigurationError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InvalidPromptError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (AuditError, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+_REDIRECTED = frozenset({"GET", "HEAD"})
+log = get_logger("web")
+
+
+def answer_error(request: Request, error: Exception) -> Response:
+    """The answer that tells of an error, without what was sent and without a trace."""
+    if isinstance(error, RequestValidationError):
+        return _wrong_values(request, error)
+    status, sentence = _told(error)
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if isinstance(error, TooManyRequestsError):
+        headers["Retry-After"] = str(error.seconds)
+    if isinstance(error, NotSignedInError):
+        if _is_page(request):
+            return _to_sign_in(request)
+        headers["WWW-Authenticate"] = 'Bearer realm="vesselq"'
+    if _wants_json(request):
+        return JSONResponse({"detail": sentence}, status, headers)
+    if isinstance(error, NotAllowedError) and getattr(request.state.caller, "must_change_password", False):
+        return RedirectResponse("/account", HTTPStatus.SEE_OTHER)
+    page = pages.error_page(request, status, sentence)
+    page.headers.update(headers)
+    return page
+
+
+def _told(error: Exception) -> tuple[HTTPStatus, str]:
+    if isinstance(error, HTTPException):
+        return HTTPStatus(error.status_code), str(error.detail)
+    status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    if isinstance(error, VesselqError):
+        return status, str(error)
+    log.error("a request failed", error=type(error).__name__, exc_info=error)
+    return status, "something went wrong here; the log of the web process says what"
+
+
+def _wants_json(request: Request) -> bool:
+    return request.url.path.startswith("/api/") or request.url.path in ("/healthz", "/health/live", "/health/ready")
+
+
+def _is_page(request: Request) -> bool:
+    """Whether a person would see the answer: what a page fetches by itself wants a status."""
+    plain = request.url.path.startswith("/api/") or request.url.path in ("/metrics", "/events")
+    return not plain and request.headers.get("sec-fetch-mode", "navigate") == "navigate"
+
+
+def _to_sign_in(request: Request) -> Response:
+    """Ask for a sign-in, and come back to the page afterwards."""
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    wanted = f"?next={quote(here)}" if request.method in _REDIRECTED and here != "/" else ""
+    return RedirectResponse(f"/sign-in{wanted}", HTTPStatus.SEE_OTHER)
+
+
+def _wrong_values(request: Request, error: RequestValidationError) -> Response:
+    """Say what is wrong and where, without what was sent: it may be text or numbers that JSON cannot hold."""
+    if not _wants_json(request):
+        return pages.error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, "this address has values that are not taken")
+    detail = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
+    content = json.dumps({"detail": detail}, default=str)  # in ASCII: a name that was sent may be half a character
+    return Response(content, HTTPStatus.UNPROCESSABLE_ENTITY, media_type="application/json")
