@@ -6,12 +6,12 @@ import multiprocessing
 import threading
 
 import pytest
+from audit_tampering import execute, rehashed
 from record_story import assert_sound, events, listener, ready
-from sqlalchemy import text
 
 from db import audit
 from db.audit import FIRST_PREVIOUS_HASH, Event, Outcome
-from db.audit_guard import guard, unguard
+from db.audit_chain import COLUMNS
 from db.models import AuditEvent
 from db.session import Record, Transaction
 from dicom_core.errors import AuditError, UnavailableError
@@ -24,20 +24,11 @@ def _fill(record: Record, rows: int = ROWS) -> None:
         audit.record_event(record, Event.AUDIT_READ, detail={"number": number})
 
 
-def _execute(record: Record, *statements: str) -> None:
-    """As somebody who owns the database, and so can take the triggers away."""
-    with record.engine.begin() as connection:
-        unguard(connection)
-        for statement in statements:
-            connection.execute(text(statement))
-        guard(connection)
-
-
 def _insert_copy(record: Record, *, of: int, sequence: int, previous_hash: str) -> None:
     columns = [column.name for column in AuditEvent.__table__.columns]
     values = {"sequence": str(sequence), "previous_hash": previous_hash}
     quoted = [values.get(name, f'"{name}"') for name in columns]
-    _execute(record, f"INSERT INTO audit_events SELECT {', '.join(quoted)} FROM audit_events WHERE sequence = {of}")  # noqa: S608  tampering is the test
+    execute(record, f"INSERT INTO audit_events SELECT {', '.join(quoted)} FROM audit_events WHERE sequence = {of}")  # noqa: S608  tampering is the test
 
 
 def _append_and_fail(transaction: Transaction) -> None:
@@ -94,7 +85,7 @@ def test_a_long_chain_is_read_in_parts(record):
 def test_a_change_of_any_column_is_found_at_its_row(record, column, value):
     """Every column is under the hash."""
     _fill(record)
-    _execute(record, f"UPDATE audit_events SET {column} = {value} WHERE sequence = 7")  # noqa: S608  tampering is the test
+    execute(record, f"UPDATE audit_events SET {column} = {value} WHERE sequence = 7")  # noqa: S608  tampering is the test
     found = audit.verify(record)
     assert (found.rows, found.first_bad_sequence, found.problem) == (6, 7, "its content is not what was written")
 
@@ -104,7 +95,7 @@ def test_a_detail_that_is_no_json_is_a_finding(record):
     if record.engine.dialect.name == "postgresql":
         pytest.skip("PostgreSQL stores only valid JSON")
     _fill(record)
-    _execute(record, "UPDATE audit_events SET detail = '{broken' WHERE sequence = 3")
+    execute(record, "UPDATE audit_events SET detail = '{broken' WHERE sequence = 3")
     assert audit.verify(record).first_bad_sequence == 3
     assert "cannot be read" in audit.verify(record).problem
 
@@ -113,7 +104,7 @@ def test_a_detail_that_is_no_json_is_a_finding(record):
 def test_a_deleted_row_is_found_at_the_row_after_it(record, gone, first_bad):
     """The gap in the sequence shows."""
     _fill(record)
-    _execute(record, f"DELETE FROM audit_events WHERE sequence = {gone}")  # noqa: S608  tampering is the test
+    execute(record, f"DELETE FROM audit_events WHERE sequence = {gone}")  # noqa: S608  tampering is the test
     found = audit.verify(record)
     assert (found.first_bad_sequence, found.problem) == (first_bad, f"row {gone} is missing")
 
@@ -121,9 +112,9 @@ def test_a_deleted_row_is_found_at_the_row_after_it(record, gone, first_bad):
 def test_a_deleted_row_with_the_rest_renumbered_is_found(record):
     """Closing the gap does not help: the row does not continue the one before."""
     _fill(record)
-    _execute(record, "DELETE FROM audit_events WHERE sequence = 5")
+    execute(record, "DELETE FROM audit_events WHERE sequence = 5")
     for number in range(6, ROWS + 1):
-        _execute(record, f"UPDATE audit_events SET sequence = {number - 1} WHERE sequence = {number}")  # noqa: S608  tampering is the test
+        execute(record, f"UPDATE audit_events SET sequence = {number - 1} WHERE sequence = {number}")  # noqa: S608  tampering is the test
     found = audit.verify(record)
     assert (found.first_bad_sequence, found.problem) == (5, "it does not continue the row before it")
 
@@ -131,7 +122,7 @@ def test_a_deleted_row_with_the_rest_renumbered_is_found(record):
 def test_two_exchanged_rows_are_found(record):
     """Reordering shows at the first of the two."""
     _fill(record)
-    _execute(
+    execute(
         record,
         "UPDATE audit_events SET sequence = 1000 WHERE sequence = 4",
         "UPDATE audit_events SET sequence = 4 WHERE sequence = 8",
@@ -144,7 +135,7 @@ def test_an_inserted_row_is_found(record):
     """A made-up row between two, with the rest moved up, does not continue the chain, or the next one does not."""
     _fill(record)
     for number in range(ROWS, 5, -1):
-        _execute(record, f"UPDATE audit_events SET sequence = {number + 1} WHERE sequence = {number}")  # noqa: S608  tampering is the test
+        execute(record, f"UPDATE audit_events SET sequence = {number + 1} WHERE sequence = {number}")  # noqa: S608  tampering is the test
     _insert_copy(record, of=5, sequence=6, previous_hash="row_hash")
     found = audit.verify(record)
     assert found.first_bad_sequence == 6
@@ -162,8 +153,8 @@ def test_a_row_with_a_recomputed_hash_is_found_at_the_next(record):
     """Who changes a row and its hash breaks the next row's link."""
     _fill(record)
     row = events(record)[4]
-    content = {name: getattr(row, name) for name in audit._HASHED} | {"outcome": 8}
-    _execute(record, f"UPDATE audit_events SET outcome = 8, row_hash = '{audit._hash(content)}' WHERE sequence = 5")  # noqa: S608  tampering is the test
+    changed = rehashed(row, outcome=8)
+    execute(record, f"UPDATE audit_events SET outcome = 8, row_hash = '{changed}' WHERE sequence = 5")  # noqa: S608  tampering is the test
     found = audit.verify(record)
     assert (found.first_bad_sequence, found.problem) == (6, "it does not continue the row before it")
 
@@ -172,7 +163,7 @@ def test_the_hash_is_over_canonical_json(record):
     """Sorted keys, no spaces, ASCII: anybody can recompute it from an export with these rules."""
     audit.record_event(record, Event.AUDIT_READ, ae_title="AE", detail={"z": 1, "a": "é", "list": [1.5, None, True]})
     (row,) = events(record)
-    content = {name: getattr(row, name) for name in audit._HASHED}
+    content = {name: getattr(row, name) for name in COLUMNS if name != "row_hash"}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     assert hashlib.sha256(canonical.encode()).hexdigest() == row.row_hash
     assert "\\u00e9" in canonical

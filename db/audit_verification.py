@@ -1,0 +1,216 @@
+"""Walking along the audit chain: which row is the first that is not what was written.
+
+The chain alone shows changed, removed, inserted and reordered rows. Signed checkpoints (``db.audit_checkpoints``) show
+what a chain cannot: an end that was cut off, and rows that were replaced and chained anew.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import cast as typed
+
+from sqlalchemy import Text, cast, select
+from sqlalchemy.orm import Session
+
+from db.audit_chain import COLUMNS, FIRST_PREVIOUS_HASH, Row, problem_of
+from db.audit_checkpoints import Checkpoint
+from db.models import AuditEvent
+from db.session import Record
+from dicom_core.errors import AuditError
+
+ARCHIVED = "audit-archived"
+"""The event that vouches for rows which are no longer there (``db.audit_archive``)."""
+_ROWS_AT_ONCE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a walk along the chain found.
+
+    Attributes:
+        rows: How many rows were read and found right.
+        first_bad_sequence: The first row that does not fit, None when the chain holds. Of an end that was cut off it is
+            the first row that is missing; of rows that were replaced and chained anew, and of checkpoints that were
+            tampered with, the first row that no earlier checkpoint vouches for.
+        problem: What is wrong with it, in words.
+        head_hash: Hash of the last row that is right.
+        first_sequence: The first row; larger than 1 when older ones were archived.
+        checkpoints: How many checkpoints agree.
+        signed_through: The last row that a checkpoint vouches for, 0 without checkpoints.
+    """
+
+    rows: int
+    first_bad_sequence: int | None
+    problem: str
+    head_hash: str
+    first_sequence: int = 1
+    checkpoints: int = 0
+    signed_through: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.first_bad_sequence is None
+
+    @property
+    def head_sequence(self) -> int:
+        """The last row that is right."""
+        return self.first_sequence + self.rows - 1
+
+
+def verify(
+    record: Record,
+    checkpoints: Iterable[Checkpoint] = (),
+    *,
+    start: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Verification:
+    """Walk along the whole chain, recompute every hash and compare with every checkpoint.
+
+    Args:
+        record: The record.
+        checkpoints: In their order, from ``CheckpointFile.read``, which must be called before this.
+        start: Begin at this row, which the first of the checkpoints vouches for.
+        progress: Told now and then how many more rows were read.
+
+    Returns:
+        The findings; what is wrong is told, not raised.
+
+    Raises:
+        UnavailableError: The database does not answer.
+    """
+    with record.reading() as session:
+        rows = _rows(session, start, progress)
+        first = next(rows, None)
+        begin = (start, FIRST_PREVIOUS_HASH)
+        if first is not None and ((first[0] == start > 1) or (first[0] > start and _was_archived(session, first))):
+            begin = (first[0], first[14])
+        return walk(chain((first,) if first else (), rows), checkpoints, begin=begin)
+
+
+def walk(
+    rows: Iterable[Row], checkpoints: Iterable[Checkpoint], *, begin: tuple[int, str] = (1, FIRST_PREVIOUS_HASH)
+) -> Verification:
+    """Walk along rows, wherever they come from.
+
+    Args:
+        rows: In their order.
+        checkpoints: In their order.
+        begin: Sequence of the first row and the hash that it must continue.
+    """
+    (first, start_hash), witnesses = begin, _Witnesses(checkpoints)
+    sequence, previous = first, start_hash
+    problem, bad = witnesses.skip_to(first - 1, start_hash), first
+    if not problem:
+        for row in rows:
+            if problem := _problem(row, sequence, previous):
+                bad = row[0]
+                break
+            previous = row[15]
+            if sequence == witnesses.watched and (problem := witnesses.compare(previous)):
+                bad = sequence = max(witnesses.signed_through + 1, first)
+                previous = witnesses.signed_hash or start_hash
+                break
+            sequence += 1
+        else:
+            problem, bad = witnesses.left_behind(sequence - 1), sequence
+    return Verification(
+        sequence - first,
+        bad if problem else None,
+        problem,
+        previous,
+        first,
+        witnesses.agreed,
+        witnesses.signed_through,
+    )
+
+
+class _Witnesses:
+    """The checkpoints while rows go by. What is wrong with the file of checkpoints itself is a problem like others."""
+
+    def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
+        self._left = iter(checkpoints)
+        self._next: Checkpoint | None = None
+        self.watched = 0
+        """Sequence of the next checkpoint, 0 when there is none."""
+        self.agreed = self.signed_through = 0
+        self.signed_hash = ""
+
+    def skip_to(self, last_archived: int, row_hash: str) -> str:
+        """Leave out those of archived rows, of which only the hash of the last one is known."""
+        problem = self._advance()
+        while not problem and self._next is not None and self.watched <= last_archived:
+            problem = self._agree(self._next, row_hash if self.watched == last_archived else self._next.row_hash)
+        return problem
+
+    def compare(self, row_hash: str) -> str:
+        """Compare the watched row with what was signed, and watch for the next."""
+        problem, now = "", self.watched
+        while not problem and self._next is not None and self.watched == now:
+            problem = self._agree(self._next, row_hash)
+        return problem
+
+    def left_behind(self, last: int) -> str:
+        """Whether a checkpoint vouches for rows behind the last one."""
+        if self._next is None:
+            return ""
+        return (
+            f"row {last + 1} is missing: the end was cut off, "
+            f"the checkpoint of {self._next.at} vouches for rows up to {self.watched}"
+        )
+
+    def _agree(self, checkpoint: Checkpoint, row_hash: str) -> str:
+        if row_hash != checkpoint.row_hash:
+            return (
+                f"at least one of the rows {self.signed_through + 1} to {checkpoint.sequence} was replaced and the "
+                f"chain made anew: row {checkpoint.sequence} is not the one that was signed at {checkpoint.at}"
+            )
+        self.agreed += 1
+        self.signed_through, self.signed_hash = checkpoint.sequence, row_hash
+        return self._advance()
+
+    def _advance(self) -> str:
+        try:
+            self._next = next(self._left, None)
+        except AuditError as error:
+            self._next, self.watched = None, 0
+            return str(error)
+        self.watched = self._next.sequence if self._next else 0
+        return ""
+
+
+def _problem(row: Row, expected: int, previous: str) -> str:
+    if row[0] > expected:
+        return (
+            f"row {expected} is missing" if row[0] == expected + 1 else f"rows {expected} to {row[0] - 1} are missing"
+        )
+    if row[0] < expected:
+        return "its number is not one of the chain"
+    if row[14] != previous:
+        return "it does not continue the row before it"
+    return problem_of(row)
+
+
+def _rows(session: Session, start: int, progress: Callable[[int], None] | None) -> Iterator[Row]:
+    # as text, and not as objects: a detail that is no JSON any more is a finding, not an error
+    columns = [cast(AuditEvent.detail, Text) if name == "detail" else getattr(AuditEvent, name) for name in COLUMNS]
+    statement = select(*columns).order_by(AuditEvent.sequence)
+    if start > 1:
+        statement = statement.where(AuditEvent.sequence >= start)
+    with session.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE}) as result:
+        for part in result.partitions():
+            if progress is not None:
+                progress(len(part))
+            yield from typed("list[Row]", part)
+
+
+def _was_archived(session: Session, first: Row) -> bool:
+    """Whether an event of the chain says that what is before ``first`` was archived."""
+    details = session.scalars(
+        select(AuditEvent.detail).where(AuditEvent.event == ARCHIVED, AuditEvent.sequence >= first[0])
+    )
+    return any(
+        detail.get("last_sequence") == first[0] - 1 and detail.get("last_hash") == first[14]
+        for detail in details
+        if isinstance(detail, dict)
+    )
