@@ -5,7 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from console.commands import audit, configuration, doctor, imaging, jobs, models, segmentations, services, studies
+from console.commands import (
+    audit,
+    configuration,
+    doctor,
+    imaging,
+    jobs,
+    models,
+    peers,
+    rules,
+    segmentations,
+    services,
+    studies,
+    top,
+)
 from console.quick_help import HELP_OPTIONS, QuickHelpGroup
 from dicom_core.errors import VesselqError
 
@@ -38,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": list(HELP_OPTIONS)},
 )
-for room in (services, imaging, models, segmentations, studies, jobs, audit, configuration, doctor):
+for room in (services, imaging, models, segmentations, studies, jobs, top, peers, rules, audit, configuration, doctor):
     room.register(app)
 
 

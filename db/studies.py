@@ -1,7 +1,7 @@
 """Studies: which are quiet, making them complete, segmenting one of their series again."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -105,6 +105,26 @@ def _instances(
     )
 
 
+def recent_series(record: Record, since: datetime, limit: int) -> Iterator[tuple[StoredSeries, ...]]:
+    """The series of one study after the other, of those that began to arrive since then, the newest first.
+
+    Args:
+        record: The record.
+        since: When the first instance came, at the earliest.
+        limit: At most so many studies.
+    """
+    with record.reading() as session:
+        uids = session.scalars(
+            select(Study.study_instance_uid)
+            .where(Study.first_received_at >= since)
+            .order_by(Study.first_received_at.desc())
+            .limit(limit)
+        ).all()
+    for uid in uids:
+        with record.reading() as session:
+            yield _series_of(session, session.get_one(Study, uid))
+
+
 def source_of(record: Record, job: Job) -> tuple[StoredInstance, ...]:
     """The instances that a job works on: those of its generation, not what arrived later.
 
@@ -199,7 +219,9 @@ def series_to_run_again(record: Record, study_instance_uid: str, series_instance
     return found[0]
 
 
-def run_again(record: Record, series: StoredSeries, request: JobRequest, *, by: str, address: str = "") -> Job:
+def run_again(
+    record: Record, series: StoredSeries, request: JobRequest, *, by: str, address: str = "", reason: str = ""
+) -> Job:
     """Open the next generation of a complete study with one job, for the series that somebody asks about.
 
     The other series keep their jobs and results. What was not sent of this series yet is SUPERSEDED. The same question
@@ -211,6 +233,7 @@ def run_again(record: Record, series: StoredSeries, request: JobRequest, *, by: 
         request: QUEUED, with what is asked.
         by: What the person used: ``console``, ``web``.
         address: From where.
+        reason: Why, "" where nobody was asked.
 
     Raises:
         NotFoundError: No such study.
@@ -238,6 +261,7 @@ def run_again(record: Record, series: StoredSeries, request: JobRequest, *, by: 
                 "segmenter": request.segmenter,
                 "prompt": prompt.in_words(),
                 "semiautomatic": prompt.by_hand,
+                **({"reason": reason} if reason else {}),
             },
         )
         return open_job(transaction, request, series, generation=study.generation)

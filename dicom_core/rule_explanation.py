@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
+from dicom_core.prompt import Prompt
 from dicom_core.routing import Condition, Rule, made_by_vesselq, values_of
 
 LONGEST_SHOWN_VALUE = 80
@@ -73,6 +74,32 @@ class Explanation:
     decision: str
     verdicts: tuple[RuleVerdict, ...]
     own_result: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedRule:
+    """A rule in words.
+
+    Attributes:
+        when: Its condition.
+        outcome: What is done with the series for which it holds.
+        segments: Whether they are segmented.
+        asked: What the segmenter is asked, "" for nothing.
+    """
+
+    rule: str
+    when: str
+    outcome: str
+    segments: bool
+    asked: str
+
+
+def described(rule: Rule) -> DescribedRule:
+    """A rule in words."""
+    asked = "" if rule.prompt == Prompt() else rule.prompt.in_words()
+    when = rule.when.in_words()
+    outer = when.startswith("(") and rule.when.keyword is None
+    return DescribedRule(rule.name, when[1:-1] if outer else when, outcome_of(rule), bool(rule.segmenter), asked)
 
 
 def outcome_of(rule: Rule) -> str:

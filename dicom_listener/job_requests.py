@@ -1,28 +1,19 @@
-"""From a quiet study to what is to be done with each of its series: the rules applied to headers."""
+"""From a quiet study to what is to be done with each of its series."""
 
 import hashlib
 import json
 from ipaddress import ip_address, ip_network
-from itertools import islice
-
-import pydicom
-from pydicom.dataset import Dataset
 
 from dicom_core.chain import tables_of
-from dicom_core.errors import ConfigurationError, ConflictError, SpoolError
+from dicom_core.errors import ConfigurationError, ConflictError
 from dicom_core.job import JobRequest, JobState
 from dicom_core.prompt import Prompt
 from dicom_core.result import DEFAULT_RESULTS, ResultKind
-from dicom_core.routing import Rule, first_match, made_by_vesselq
 from dicom_core.setting_tables import PeerSettings
 from dicom_core.settings import SENDER, Settings
 from dicom_core.spool import Spool
 from dicom_core.study import QuietStudy, StoredSeries, input_hash
-
-MOST_HEADERS_READ = 200
-"""Of a series that no rule wants: reading more would cost time and tell nothing new."""
-OWN_RESULT = "made by vesselq itself"
-_ALWAYS_READ = ("Manufacturer", "Modality", "SOPClassUID")
+from dicom_listener.series_rules import OWN_RESULT, SeriesRules
 
 
 class JobRequests:
@@ -30,9 +21,7 @@ class JobRequests:
 
     def __init__(self, settings: Settings, spool: Spool) -> None:
         self._settings = settings
-        self._spool = spool
-        keywords = frozenset(_ALWAYS_READ).union(*(rule.when.keywords() for rule in settings.rules))
-        self._keywords = sorted(keywords)
+        self._rules = SeriesRules(settings.rules, spool)
 
     def for_study(self, study: QuietStudy) -> list[JobRequest]:
         """One request a series; a series that no rule wants gets one too, SKIPPED with its reason."""
@@ -53,7 +42,7 @@ class JobRequests:
             ConfigurationError: No segmenter is named, and no rule names one.
             SpoolError: The files of the series cannot be read.
         """
-        rule, reason = self._decide(series)
+        rule, reason = self._rules.decide(series)
         if reason == OWN_RESULT:
             raise ConflictError("a result of vesselq itself is never segmented")
         if not segmenter and (rule is None or not rule.segmenter):
@@ -77,7 +66,7 @@ class JobRequests:
         )
 
     def _for_series(self, series: StoredSeries) -> JobRequest:
-        rule, reason = self._decide(series)
+        rule, reason = self._rules.decide(series)
         wanted = rule is not None and not reason
         return JobRequest(
             series_instance_uid=series.series_instance_uid,
@@ -102,43 +91,8 @@ class JobRequests:
             configured = self._settings.destination(destination)
             return configured.results if configured else DEFAULT_RESULTS
         peers = [peer for peer in self._settings.peers if peer.ae_title == series.calling_ae_title]
-        named = [peer for peer in peers if _calls_from(peer, series.peer_address)]
+        named = [peer for peer in peers if calls_from(peer, series.peer_address)]
         return next((peer.results for peer in (*named, *peers)), DEFAULT_RESULTS)
-
-    def _decide(self, series: StoredSeries) -> tuple[Rule | None, str]:
-        """The rule that wants the series, or the reason in words why it is left out.
-
-        A rule that segments wins over one that skips, so that a localizer among the slices does not hide the series.
-        """
-        if not series.instances:
-            return None, "none of its files is stored any more"
-        if series.absent:
-            return None, f"{series.absent} of its images are no longer kept; send the whole series again"
-        skipped_by: Rule | None = None
-        problem = ""
-        for instance in islice(series.instances, MOST_HEADERS_READ):
-            try:
-                header = self._header(instance.path)
-                own = made_by_vesselq(header)
-                rule = first_match(self._settings.rules, header)
-            except OSError as error:
-                # the disk, not the object: the study waits for the next pass
-                raise SpoolError(f"a stored file cannot be read: {error.strerror}") from error
-            except Exception:  # noqa: BLE001  a hostile header may raise anything; it must end in words, not in a crash
-                problem = f"the header of instance {instance.sop_instance_uid} cannot be read"
-                continue
-            if own:
-                return None, OWN_RESULT
-            if rule is not None and rule.segmenter:
-                return rule, ""
-            skipped_by = skipped_by or rule
-        if skipped_by is not None:
-            return skipped_by, skipped_by.skip
-        return None, problem or f"no rule wants it (Modality {series.modality or 'unknown'})"
-
-    def _header(self, path: str) -> Dataset:
-        file = self._spool.path(path)
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(self._keywords))
 
     def _configuration_hash(self, segmenter: str, prompt: Prompt) -> str:
         """Over everything in the settings that decides the result, not over where it goes or how urgent it is.
@@ -156,7 +110,7 @@ class JobRequests:
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _calls_from(peer: PeerSettings, address: str) -> bool:
+def calls_from(peer: PeerSettings, address: str) -> bool:
     """Whether ``address`` is in one of the networks that the settings name; host names are not looked up here."""
     caller = ip_address(address.partition("%")[0])
     caller = getattr(caller, "ipv4_mapped", None) or caller

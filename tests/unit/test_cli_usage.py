@@ -16,6 +16,7 @@ HEAVY = ("torch", "sqlalchemy", "pynetdicom", "fastapi", "celery", "highdicom", 
 COMMANDS = (
     ["up"], ["listener"], ["dispatcher"], ["worker"], ["web"], ["demo"], ["send"], ["segment"], ["studies"],
     ["studies", "close"], ["jobs"], ["jobs", "priority"], ["jobs", "resend"], ["retry"], ["cancel"],
+    ["top"], ["peers"], ["peers", "check"], ["peers", "resend"], ["rules"], ["rules", "explain"], ["rules", "try"],
     ["audit"], ["audit", "verify"], ["db"], ["db", "upgrade"],
     ["config"], ["config", "init"], ["config", "check"], ["doctor"], ["models"], ["models", "list"],
     ["models", "show"], ["models", "convert"], ["models", "verify"], ["models", "predict"], ["models", "benchmark"],
