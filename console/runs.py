@@ -23,6 +23,7 @@ def run_again(
     segmenter: str = "",
     by: str,
     address: str = "",
+    reason: str = "",
 ) -> Job:
     """Open a new generation of a study with a job for one series; the same question is not asked twice.
 
@@ -35,6 +36,7 @@ def run_again(
         segmenter: A name or a chain of names joined by ``+``; "" for that of the rule.
         by: What the person uses: ``console``, ``web``.
         address: From where, for the audit log.
+        reason: Why, for the audit log.
 
     Raises:
         NotFoundError: No such study, series or segmenter.
@@ -49,7 +51,7 @@ def run_again(
     series = studies.series_to_run_again(record, study_instance_uid, series_instance_uid)
     request = JobRequests(settings, Spool(settings.spool_folder)).by_hand(series, prompt, segmenter)
     _check(settings, request.segmenter, prompt)
-    return studies.run_again(record, series, request, by=by, address=address)
+    return studies.run_again(record, series, request, by=by, address=address, reason=reason)
 
 
 def _check(settings: Settings, word: str, prompt: Prompt) -> None:

@@ -37,6 +37,7 @@ NAVIGATION = (
 )
 """Path, English name and the scope that the page wants."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_ONE_DIGIT_BELOW = 10
 _STEP_BYTES = 1000
 
 
@@ -102,7 +103,7 @@ def _frame(request: Request, language: str) -> dict[str, Any]:
         "navigation": [
             (path, name, here == path or (path != "/" and here.startswith(path)) or _is_study(here, path))
             for path, name, scope in NAVIGATION
-            if caller is None or caller.may(scope)
+            if caller is not None and caller.may(scope)
         ],
     }
 
@@ -144,13 +145,10 @@ def shown_duration(word: partial[str], seconds: float | None) -> str:
     """Seconds in words that fit a column, for example ``1.5 s``, ``4 min``, ``3 h``; "" for None."""
     if seconds is None:
         return ""
-    if seconds < 10:  # noqa: PLR2004 - one digit more where it tells something
+    if seconds < _ONE_DIGIT_BELOW:
         return word("{number} s", number=f"{seconds:.1f}")
-    for limit, unit, text in (
-        (_MINUTE, 1, "{number} s"),
-        (_HOUR, _MINUTE, "{number} min"),
-        (_DAY, _HOUR, "{number} h"),
-    ):
+    steps = ((_MINUTE, 1, "{number} s"), (_HOUR, _MINUTE, "{number} min"), (_DAY, _HOUR, "{number} h"))
+    for limit, unit, text in steps:
         if seconds < limit:
             return word(text, number=round(seconds / unit))
     return word("{number} d", number=round(seconds / _DAY))

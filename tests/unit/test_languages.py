@@ -23,8 +23,9 @@ def _texts() -> Iterator[tuple[str, str]]:
     environment = rendering.environment("en")
     for path in sorted(rendering.TEMPLATES.glob("**/*.html")):
         tree = environment.parse(path.read_text(encoding="utf-8"))
-        for line, _, text in extract_from_ast(tree, ("_",)):
-            if isinstance(text, str):
+        for line, _, found in extract_from_ast(tree, ("_",)):
+            text = found[0] if isinstance(found, tuple) else found  # the others are the values to fill in
+            if text:
                 yield text, f"{path.name}:{line}"
     for mapping in (*MAPPINGS_OF_WORDS, rendering.APPEARANCES):
         for text in mapping.values():
