@@ -131,6 +131,11 @@ class ListenerSettings(Table):
     maximum_object_bytes: int = Field(2 * GIB, ge=MIB, description="Largest object that is taken; larger: 0xA700.")
     acse_timeout_seconds: Seconds = Field(10, description="Longest wait within association negotiation.")
     network_timeout_seconds: Seconds = Field(60, description="Longest silence on an open association.")
+    pdu_timeout_seconds: Seconds = Field(20, description="Longest time for one PDU, from its first byte to its last.")
+    object_timeout_seconds: Seconds = Field(3600, description="Longest time for one object; slower: A-ABORT.")
+    data_path: Literal["own", "pynetdicom"] = Field(
+        "own", description='How objects are read from the network; "pynetdicom" is slower and there in case of trouble.'
+    )
     commit_window_seconds: float = Field(0.002, ge=0, le=1, description="How long a group commit gathers instances.")
     commit_batch: int = Field(64, ge=1, description="Most instances of one group commit.")
     low_water_bytes: int = Field(5 * GIB, ge=0, description="Less free space than this: new associations are refused.")

@@ -24,6 +24,8 @@ PREAMBLE = bytes(128) + b"DICM"
 _SHARDS = [f"{number:02x}" for number in range(256)]
 _ASIDE_SECONDS = 30 * 86400
 _COPY_BYTES = 1024 * 1024
+_MOST_PIECES = 512
+"""Of one write; systems allow at least 1024 (IOV_MAX)."""
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 
 
@@ -48,31 +50,32 @@ class IncomingFile:
     def __init__(self, spool: "Spool", file_meta: bytes) -> None:
         self._spool = spool
         self._path = spool.folder / "tmp" / f"{secrets.token_hex(16)}.part"
+        self._kept = False
         self._hash = hashlib.sha256()
         self._meta_hash = hashlib.sha256(file_meta)
         self._size = len(PREAMBLE) + len(file_meta)
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
         except OSError as error:
             raise _spool_error("a file in the spool cannot be made", error) from error
-        self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
         try:
             self._write_all(PREAMBLE + file_meta)
         except OSError as error:
             self.__exit__()
             raise _spool_error("a file in the spool cannot be written", error) from error
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Append bytes of the data set.
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Append bytes of the data set, in one system call.
 
         Raises:
             SpoolFullError: The disk is full.
             SpoolError: The disk does not take the bytes.
         """
-        self._hash.update(data)
-        self._size += len(data)
+        for piece in pieces:
+            self._hash.update(piece)
+            self._size += len(piece)
         try:
-            self._write_all(data)
+            self._write_all(*pieces)
         except OSError as error:
             raise _spool_error("a file in the spool cannot be written", error) from error
 
@@ -84,24 +87,35 @@ class IncomingFile:
         name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]}-{self._meta_hash.hexdigest()[:32]}.dcm"
         path = f"instances/{name[:2]}/{name}"
         try:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            os.fsync(self._descriptor)
+            self._close()
             self._path.rename(self._spool.folder / path)
+            self._kept = True
         except OSError as error:
             raise _spool_error("a file in the spool cannot be made durable", error) from error
         return SpooledFile(path, sha256, self._size)
 
-    def _write_all(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+    def _write_all(self, *pieces: bytes | memoryview) -> None:
+        for start in range(0, len(pieces), _MOST_PIECES):
+            group = pieces[start : start + _MOST_PIECES]
+            written = os.writev(self._descriptor, group)
+            if written < sum(map(len, group)):  # the disk is full, or a signal came
+                rest = memoryview(b"".join(group))[written:]
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
 
     def __enter__(self) -> "IncomingFile":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._close()
+        if not self._kept:
+            self._path.unlink(missing_ok=True)
 
 
 class Spool:

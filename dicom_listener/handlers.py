@@ -132,17 +132,18 @@ class IncomingInstance:
             meta = file_meta(request.sop_class_uid, request.sop_instance_uid, request.transfer_syntax_uid)
             self._file = self._stack.enter_context(intake.spool.receive(meta))
 
-    def write(self, data: bytes) -> None:
+    def write(self, *pieces: bytes | memoryview) -> None:
         """Take the next bytes of the data set as they came. Bytes of a refused object are thrown away."""
         if self._refused is not None or self._file is None:
             return
         with self._refusing():
-            self._size += len(data)
+            self._size += sum(map(len, pieces))
             if self._size > self._intake.maximum_object_bytes:
                 raise IntakeError("object is larger than maximum_object_bytes", status=Status.OUT_OF_RESOURCES)
-            if self._header is None and len(self._head) < HEADER_BYTES:
-                self._look(data)
-            self._file.write(data)
+            for piece in pieces:
+                if self._header is None and len(self._head) < HEADER_BYTES:
+                    self._look(piece)
+            self._file.write(*pieces)
 
     def finish(self) -> Answer:
         """The object is complete: keep and record it, or refuse it."""
@@ -213,7 +214,7 @@ class IncomingInstance:
         if self._intake.free_bytes() < self._intake.critical_water_bytes:
             raise IntakeError("the spool is below critical_water_bytes", status=Status.OUT_OF_RESOURCES)
 
-    def _look(self, data: bytes) -> None:
+    def _look(self, data: bytes | memoryview) -> None:
         """Gather the first bytes and look once whether the header is whole already: then they need not be kept."""
         looked = len(self._head) >= _FIRST_LOOK_BYTES
         self._head += data

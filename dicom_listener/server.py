@@ -1,6 +1,6 @@
 """The association server: accepts connections, asks the policy, and gives each association to intake.
 
-``StorageServer`` is the interface; a faster implementation can take the place of ``PynetdicomServer``.
+``StorageServer`` is the interface. Its associations are of one of two kinds, by the setting ``listener.data_path``.
 """
 
 import socket
@@ -33,8 +33,10 @@ from dicom_listener.association_policy import (
     plain_address,
 )
 from dicom_listener.handlers import Intake, OpenAssociation, answer_echo
+from dicom_listener.own_association import OwnAssociation
 from dicom_listener.refusals import Refusal, RefusedContext, printable
-from dicom_listener.upper_layer import BoundedSocket, StoringAssociation, no_association
+from dicom_listener.tls import server_context
+from dicom_listener.upper_layer import StoringAssociation, no_association
 
 _SPARE_CONNECTIONS = 8
 """Connections beyond the allowed associations: room to answer with the right rejection."""
@@ -49,6 +51,7 @@ pynetdicom_config.STORE_RECV_CHUNKED_DATASET = False  # leaks its temporary file
 # True would abort the association of a sender with one odd UID; intake checks UIDs and answers 0x0117
 pynetdicom_config.ENFORCE_UID_CONFORMANCE = False
 
+ServedAssociation = OwnAssociation | StoringAssociation
 AssociationClosed = Callable[[OpenAssociation, AssociationOutcome], None]
 
 
@@ -100,10 +103,12 @@ class PynetdicomServer:
         ]
         self._intake = intake
         self._closed = closed
+        self._kind = OwnAssociation if settings.data_path == "own" else StoringAssociation
+        self._tls = server_context(settings)
         self._entity = _entity(settings)
         self._lock = threading.Lock()
-        self._connections: dict[StoringAssociation, str] = {}
-        self._admitted: dict[StoringAssociation, OpenAssociation] = {}
+        self._connections: dict[ServedAssociation, str] = {}
+        self._admitted: dict[ServedAssociation, OpenAssociation] = {}
         self._closing = False
         self._acceptor: _Acceptor | None = None
 
@@ -137,10 +142,10 @@ class PynetdicomServer:
         with self._lock:
             admitted, connected = list(self._admitted), list(self._connections)
         for association in admitted:
-            association.abort(block=False)
+            association.stop()
         self._wait_until_empty(self._admitted, _ABORT_SECONDS)
         for association in connected:
-            association.dul.socket.close()
+            association.hang_up()
         self._wait_until_empty(self._admitted, _ABORT_SECONDS)
 
     def _wait_until_empty(self, associations: Sized, seconds: float) -> None:
@@ -166,11 +171,8 @@ class PynetdicomServer:
     def _connected(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         """Set up an association for a new connection and let it run in a thread of its own."""
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        association = StoringAssociation(self._entity, self._ended)
+        association = self._kind(self._entity, connection, self._settings, self._tls, self._ended)
         association.name = "association"
-        bounded = BoundedSocket(association, client_socket=connection)
-        bounded.pdu_seconds = self._settings.acse_timeout_seconds
-        association.set_socket(bounded)
         acceptor = association.acceptor
         acceptor.ae_title = self._entity.ae_title
         acceptor.maximum_length = self._settings.maximum_pdu_bytes
@@ -182,20 +184,22 @@ class PynetdicomServer:
         association.bind(evt.EVT_REQUESTED, self._requested)
         association.bind(evt.EVT_ESTABLISHED, self._established)
         association.bind(evt.EVT_C_ECHO, _echoed)
-        association.bind(evt.EVT_CONN_CLOSE, _stop_waiting)
         with self._lock:
             self._connections[association] = _address(association)
         association.start()
 
     def _requested(self, event: evt.Event) -> None:
         """Judge an A-ASSOCIATE-RQ. Fails closed: what cannot be judged is rejected."""
-        association: StoringAssociation = event.assoc
+        association: ServedAssociation = event.assoc
         association.judged = True
         request = AssociationRequest("", "", _address(association))
         try:
             primitive = association.requestor.primitive
             request = AssociationRequest(
-                primitive.calling_ae_title.strip(), primitive.called_ae_title.strip(), request.peer_address
+                primitive.calling_ae_title.strip(),
+                primitive.called_ae_title.strip(),
+                request.peer_address,
+                association.certificate_names,
             )
             rejection = self._admit(association, request)
         except Exception as error:  # noqa: BLE001  the edge: pynetdicom would go on and accept
@@ -208,7 +212,7 @@ class PynetdicomServer:
         code = f"{rejection.result}/{rejection.source}/{rejection.reason}"
         self._note_refusal(request, code, rejection.sentence)
 
-    def _admit(self, association: StoringAssociation, request: AssociationRequest) -> Rejection | None:
+    def _admit(self, association: ServedAssociation, request: AssociationRequest) -> Rejection | None:
         with self._lock:  # counting and admitting are one step: two requests never share the last place
             addresses = [opened.association.peer_address for opened in self._admitted.values()]
             load = Load(
@@ -230,13 +234,10 @@ class PynetdicomServer:
                 )
             )
             self._admitted[association] = opened
-        association.dimse.begin = lambda store: self._intake.begin(opened, store)
-        bounded: BoundedSocket = association.dul.socket
-        bounded.largest_pdu_bytes = max(self._settings.maximum_pdu_bytes + 6, bounded.largest_pdu_bytes)
-        bounded.pdu_seconds = self._settings.network_timeout_seconds
+        association.admit(lambda store: self._intake.begin(opened, store))
         return None
 
-    def _ended(self, association: StoringAssociation) -> None:
+    def _ended(self, association: ServedAssociation) -> None:
         """The thread of a connection is at its end, whether or not it became an association."""
         with self._lock:
             self._connections.pop(association, None)
@@ -249,7 +250,7 @@ class PynetdicomServer:
 
     def _established(self, event: evt.Event) -> None:
         """Audit the presentation contexts that were not accepted: their objects never come, and no status tells why."""
-        association: StoringAssociation = event.assoc
+        association: ServedAssociation = event.assoc
         refused = _refused_contexts(association)
         if not refused:
             return
@@ -269,10 +270,9 @@ class PynetdicomServer:
             )
         )
 
-    def _note_connection(self, association: StoringAssociation) -> None:
+    def _note_connection(self, association: ServedAssociation) -> None:
         """Audit a connection that said something else than an A-ASSOCIATE-RQ; load balancers say nothing at all."""
-        connection: BoundedSocket = association.dul.socket
-        if association.judged or not connection.first_bytes:
+        if association.judged or not (association.first_bytes or association.fault):
             return
         self._intake.refusals.note(
             Refusal(
@@ -280,7 +280,7 @@ class PynetdicomServer:
                 calling_ae_title="",
                 peer_address=_address(association),
                 code="closed",
-                reason=no_association(connection.first_bytes, connection.fault),
+                reason=no_association(association.first_bytes, association.fault),
             )
         )
 
@@ -338,7 +338,7 @@ def _entity(settings: ListenerSettings) -> ApplicationEntity:
     return entity
 
 
-def _refused_contexts(association: StoringAssociation) -> tuple[RefusedContext, ...]:
+def _refused_contexts(association: ServedAssociation) -> tuple[RefusedContext, ...]:
     """The refused presentation contexts with what was proposed; the answer names one transfer syntax only."""
     proposed = {
         context.context_id: context for context in association.requestor.primitive.presentation_context_definition_list
@@ -351,17 +351,8 @@ def _refused_contexts(association: StoringAssociation) -> tuple[RefusedContext, 
     )
 
 
-def _address(association: StoringAssociation) -> str:
+def _address(association: ServedAssociation) -> str:
     return plain_address(association.requestor.address_info.address)
-
-
-def _stop_waiting(event: evt.Event) -> None:
-    """Free the place of a connection that ended before its request: pynetdicom would wait out the time limit."""
-    association: StoringAssociation = event.assoc
-    dul = association.dul
-    # in these states of PS3.8 table 9-10 no request is on its way to the thread that waits, or the queue holds more
-    if dul.state_machine.current_state in ("Sta2", "Sta13") and not association.judged and dul.to_user_queue.empty():
-        dul.to_user_queue.put(None)
 
 
 def _echoed(event: evt.Event) -> int:  # noqa: ARG001  pynetdicom's signature

@@ -1,19 +1,20 @@
-"""Where pynetdicom's upper layer meets intake: its association, message and socket classes, each with one change.
+"""The plain data path: pynetdicom's association, message and socket classes, each with one change.
 
-pynetdicom keeps negotiation, state machine, release, abort and C-ECHO. Ours are: object bytes go straight to the spool
-as they arrive instead of into memory; C-STORE is answered in the thread that reads the socket, without the two sleeping
-loops in between; a PDU has a largest size and a deadline.
+In place of the own data path by the setting ``listener.data_path = "pynetdicom"``. Ours are: object bytes go straight
+to the spool as they arrive instead of into memory; C-STORE is answered in the thread that reads the socket, without the
+two sleeping loops in between; a PDU has a largest size and a deadline.
 """
 
+import queue
 import select
 import socket
-import struct
+import ssl
 import time
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from pydicom.dataset import Dataset
+from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association as UpperLayerAssociation
 from pynetdicom.dimse import DIMSEServiceProvider
@@ -22,19 +23,19 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from dicom_core.logs import get_logger
-from dicom_listener.handlers import Answer, IncomingInstance, StoreRequest
+from dicom_core.setting_tables import ListenerSettings
+from dicom_listener.command_set import LARGEST_COMMAND_BYTES, CommandSet, read_command_set, store_response, uid_text
+from dicom_listener.connection import LARGEST_NEGOTIATION_BYTES, PDU_HEADER_BYTES, Connection
+from dicom_listener.handlers import IncomingInstance, StoreRequest
+from dicom_listener.pynetdicom_internals import PatientStateMachine
+from dicom_listener.store_messages import BeginInstance
+from dicom_listener.tls import peer_names
 
-BeginInstance = Callable[[StoreRequest], IncomingInstance]
-_LARGEST_NEGOTIATION_BYTES = 1024 * 1024
-"""An A-ASSOCIATE-RQ with 128 presentation contexts of 40 transfer syntaxes has a third of this."""
-_LARGEST_COMMAND_BYTES = 64 * 1024
-_PDU_HEADER_BYTES = 6
 _ASSOCIATE_RQ, _ABORT = 1, 7
 _HTTP_BEGINNINGS = (b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI", b"CONN", b"DELE", b"PATC", b"TRAC", b"PRI ")
 _TLS_BEGINNING = b"\x16\x03"
 _NEXT_OBJECT_WAIT_SECONDS = 0.002
 _LAST_COMMAND_FRAGMENT = b"\x03"
-_AFFECTED_SOP_CLASS_UID, _AFFECTED_SOP_INSTANCE_UID, _MESSAGE_ID = 0x00000002, 0x00001000, 0x00000110
 log = get_logger("listener.upper_layer")
 
 
@@ -49,7 +50,7 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is n
         fault: Why the first PDU that was not read to its end was not, "" for none.
     """
 
-    largest_pdu_bytes = _LARGEST_NEGOTIATION_BYTES
+    largest_pdu_bytes = LARGEST_NEGOTIATION_BYTES
     pdu_seconds = 10.0
     wait_seconds = 0.0
     first_bytes = b""
@@ -61,7 +62,11 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is n
         if self.socket is None:
             return False
         try:
-            return bool(select.select([self.socket], [], [], self.wait_seconds)[0])
+            if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+                return True
+            poll = select.poll()
+            poll.register(self.socket, select.POLLIN)
+            return bool(poll.poll(self.wait_seconds * 1000))
         except (OSError, ValueError):
             self.event_queue.put("Evt17")  # transport connection closed (PS3.8 table 9-10)
             return False
@@ -77,7 +82,7 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is n
         except TimeoutError:
             self.fault = self.fault or "the PDU came slower than allowed"
             raise
-        between_pdus = nr_bytes == _PDU_HEADER_BYTES and not data
+        between_pdus = nr_bytes == PDU_HEADER_BYTES and not data
         if len(data) < nr_bytes and not between_pdus:
             self.fault = self.fault or "the connection ended within a PDU"
         return data
@@ -98,8 +103,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is n
             if not count:
                 break
             received += count
-            if len(self.first_bytes) < _PDU_HEADER_BYTES:  # at once: the thread that asks does not wait for this one
-                self.first_bytes = bytes(view[: min(received, _PDU_HEADER_BYTES)])
+            if len(self.first_bytes) < PDU_HEADER_BYTES:  # at once: the thread that asks does not wait for this one
+                self.first_bytes = bytes(view[: min(received, PDU_HEADER_BYTES)])
         self.socket.settimeout(self.pdu_seconds)
         return buffer if received == nr_bytes else bytearray(view[:received])
 
@@ -115,7 +120,7 @@ class _CommandSet(BytesIO):
     """The encoded command set while it gathers; endless ones are an error."""
 
     def write(self, data: Any) -> int:
-        if self.tell() + len(data) > _LARGEST_COMMAND_BYTES:
+        if self.tell() + len(data) > LARGEST_COMMAND_BYTES:
             raise ValueError("the command set is too long")
         return super().write(data)
 
@@ -188,7 +193,7 @@ class StoringProvider(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom
         self._incoming = None
         response = P_DATA()
         response.presentation_data_value_list = [
-            [message.context_id, _LAST_COMMAND_FRAGMENT + store_response(message.command_set, answer)]
+            [message.context_id, _LAST_COMMAND_FRAGMENT + store_response(_command_set(message), answer)]
         ]
         self.dul.send_pdu(response)
         self.dul.socket.wait_seconds = _NEXT_OBJECT_WAIT_SECONDS
@@ -201,35 +206,99 @@ class StoringProvider(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom
             }
         # KeyError: a presentation context that was not accepted (PS3.8 section 9.3.5.1)
         abstract_syntax_uid, transfer_syntax_uid = self._syntaxes[message.context_id]
+        command = _command_set(message)
         return StoreRequest(
-            _uid(message.command_set, _AFFECTED_SOP_CLASS_UID),
-            _uid(message.command_set, _AFFECTED_SOP_INSTANCE_UID),
+            uid_text(command.sop_class_uid),
+            uid_text(command.sop_instance_uid),
             str(abstract_syntax_uid),
             str(transfer_syntax_uid),
         )
 
 
-class StoringAssociation(UpperLayerAssociation):  # type: ignore[misc]  # pynetdicom is not typed for us
-    """An association of an acceptor; tells once that it is over, however it ended."""
+def _command_set(message: DIMSEMessage) -> CommandSet:
+    """The command set as it came: no conversion, no warning that quotes it."""
+    return read_command_set(message.encoded_command_set.getvalue())
 
-    def __init__(self, entity: ApplicationEntity, ended: "Callable[[StoringAssociation], None]") -> None:
+
+class StoringAssociation(UpperLayerAssociation):  # type: ignore[misc]  # pynetdicom is not typed for us
+    """An association of the acceptor; tells once that it is over, however it ended. See ``OwnAssociation``."""
+
+    def __init__(
+        self,
+        entity: ApplicationEntity,
+        accepted: socket.socket,
+        settings: ListenerSettings,
+        tls: ssl.SSLContext | None,
+        ended: "Callable[[StoringAssociation], None]",
+    ) -> None:
         super().__init__(entity, "acceptor")
+        self.judged = False
+        self.certificate_names: frozenset[str] = frozenset()
+        self._settings = settings
+        self._tls = tls
+        self._ended = ended
         self.dimse = StoringProvider(self)
         self.dul.daemon = True  # a peer that says nothing must not hold up the end of the process
-        self._ended = ended
-        self.judged = False
-        """Whether an A-ASSOCIATE-RQ came that was accepted or rejected; the server sets it."""
+        self.dul.state_machine = PatientStateMachine(self.dul)
+        self._socket = BoundedSocket(self, client_socket=accepted)
+        self._socket.pdu_seconds = settings.acse_timeout_seconds
+        self.set_socket(self._socket)
+        self.bind(evt.EVT_CONN_CLOSE, _stop_waiting)
+
+    @property
+    def first_bytes(self) -> bytes:
+        """The header of the first PDU, as much of it as came."""
+        return self._socket.first_bytes
+
+    @property
+    def fault(self) -> str:
+        """Why the first PDU was not read to its end, "" for none."""
+        return self._socket.fault
+
+    def admit(self, begin: BeginInstance) -> None:
+        """The policy lets this peer in: objects may come, and PDUs of the size that is offered."""
+        self.dimse.begin = begin
+        largest = self._settings.maximum_pdu_bytes + PDU_HEADER_BYTES
+        self._socket.largest_pdu_bytes = max(largest, self._socket.largest_pdu_bytes)
+        self._socket.pdu_seconds = self._settings.pdu_timeout_seconds
+
+    def stop(self) -> None:
+        """Abort; from any thread."""
+        self.abort(block=False)
+
+    def hang_up(self) -> None:
+        """Close without a word; from any thread."""
+        self._socket.close()
 
     def run_reactor(self) -> None:
         """Live from the first byte to the end."""
         try:
-            super().run_reactor()
+            if self._tls is None or self._secured(self._tls):
+                super().run_reactor()
         finally:
             self.dimse.abandon()
-            connection: socket.socket | None = self.dul.socket.socket
-            if connection is not None:
-                self.dul.socket.close()
+            if self._socket.socket is not None:
+                self._socket.close()
             self._ended(self)
+
+    def _secured(self, context: ssl.SSLContext) -> bool:
+        connection = Connection(self._socket.socket, queue.SimpleQueue())
+        secured = connection.shake_hands(context, self._settings.acse_timeout_seconds)
+        self._socket.socket = connection.socket
+        if secured is None:
+            self._socket.first_bytes, self._socket.fault = connection.first_bytes, connection.fault
+            return False
+        self.certificate_names = peer_names(secured)
+        return True
+
+
+def _stop_waiting(event: evt.Event) -> None:
+    """Free the place of a connection that ended before its request: pynetdicom would wait out the time limit."""
+    association: StoringAssociation = event.assoc
+    dul = association.dul
+    # in these states of PS3.8 table 9-10 no request is on its way to the thread that waits, or the queue holds more
+    if dul.state_machine.current_state in ("Sta2", "Sta13") and not association.judged and dul.to_user_queue.empty():
+        dul.to_user_queue.put(None)
 
 
 def no_association(first_bytes: bytes, fault: str) -> str:
@@ -243,42 +312,10 @@ def no_association(first_bytes: bytes, fault: str) -> str:
         return "the peer speaks HTTP, not DICOM"
     if first_bytes.startswith(_TLS_BEGINNING):
         return "the peer speaks TLS, and this port takes DICOM without TLS"
-    if len(first_bytes) < _PDU_HEADER_BYTES:
+    if len(first_bytes) < PDU_HEADER_BYTES:
         return fault or "the connection ended within a PDU"
     if not _ASSOCIATE_RQ <= first_bytes[0] <= _ABORT:
         return "what came is no DICOM PDU"
     if first_bytes[0] != _ASSOCIATE_RQ:
         return "the first PDU is no A-ASSOCIATE-RQ"
     return fault or "the A-ASSOCIATE-RQ is malformed or came too late"
-
-
-def store_response(command_set: Dataset, answer: Answer) -> bytes:
-    """Encode a C-STORE-RSP command set (PS3.7 table 9.3-2), Implicit VR little endian as PS3.7 section 6.3.1 has it."""
-    sop_class = _raw(command_set, _AFFECTED_SOP_CLASS_UID)
-    sop_instance = _raw(command_set, _AFFECTED_SOP_INSTANCE_UID)
-    comment = answer.comment.encode("ascii", "replace")
-    elements = (
-        _element(0x0002, sop_class)
-        + _element(0x0100, b"\x01\x80")
-        + _element(0x0120, _raw(command_set, _MESSAGE_ID))
-        + _element(0x0800, b"\x01\x01")  # no data set follows
-        + _element(0x0900, struct.pack("<H", answer.status))
-        + (_element(0x0902, comment + b" " * (len(comment) % 2)) if comment else b"")
-        + _element(0x1000, sop_instance)
-    )
-    return _element(0x0000, struct.pack("<L", len(elements))) + elements
-
-
-def _element(number: int, value: bytes) -> bytes:
-    return struct.pack("<HHL", 0, number, len(value)) + value
-
-
-def _raw(command_set: Dataset, tag: int) -> bytes:
-    """The bytes of a command element as they came: no conversion, no warning that quotes them."""
-    element = command_set.get_item(tag)
-    value = element.value if element is not None else None
-    return value if isinstance(value, bytes) else b""
-
-
-def _uid(command_set: Dataset, tag: int) -> str:
-    return _raw(command_set, tag).decode("ascii", "replace").rstrip(" \0")

@@ -271,9 +271,6 @@ def _fail_fsync(patch: pytest.MonkeyPatch, code: int) -> None:
     patch.setattr(os, "fsync", failing)
 
 
-# the thread that answers and the one that ends all associations race here: pynetdicom's reactor dies of the answer that
-# comes after the abort, which changes nothing for the peer
-@pytest.mark.filterwarnings("ignore:Exception in thread .*run_reactor:pytest.PytestUnhandledThreadExceptionWarning")
 def test_input_output_error_stops_the_listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """EIO of fsync: 0xA700, new associations are turned away, and the process ends with the error."""
     name = generate_uid()

@@ -157,7 +157,7 @@ class _CrashPoints:
 def _arm(at: int) -> None:
     from db import arrivals
     from dicom_core import spool
-    from dicom_listener import upper_layer
+    from dicom_listener import store_messages
 
     points = _CrashPoints(at)
     points.around(spool.Spool, "receive")
@@ -166,7 +166,7 @@ def _arm(at: int) -> None:
     points.around(Path, "rename")
     points.around(spool.Spool, "synchronise")
     points.around(arrivals.Arrival, "record")
-    points.around(upper_layer, "store_response")
+    points.around(store_messages, "store_response")
 
 
 def main() -> None:

@@ -1,67 +1,20 @@
-"""Where pynetdicom meets intake: the encoded answer, bounded PDUs, bounded command sets."""
+"""The plain data path, where pynetdicom meets intake: bounded PDUs, bounded command sets."""
 
-import io
 import queue
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom.dimse_messages import C_STORE_RSP
-from pynetdicom.dsutils import decode
 from pynetdicom.pdu_primitives import P_DATA
 from store_scu import store_command
 
 from dicom_listener.handlers import Answer, Status, StoreRequest
 from dicom_listener.refusals import RefusedContext
-from dicom_listener.upper_layer import BoundedSocket, StoringProvider, no_association, store_response
-
-
-def _command(sop_instance_uid: str = "1.2.3") -> Dataset:
-    return decode(io.BytesIO(store_command(CTImageStorage, sop_instance_uid)), True, True)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(Status.SUCCESS),
-        Answer(Status.DUPLICATE_SOP_INSTANCE, "kept aside"),
-        Answer(Status.OUT_OF_RESOURCES, "x" * 63),
-        Answer(Status.CANNOT_UNDERSTAND, "x" * 64),
-    ],
-)
-@pytest.mark.parametrize("sop_instance_uid", ["1.2.3", "1.2.34"])
-def test_encoded_answer_is_what_pynetdicom_decodes(answer: Answer, sop_instance_uid: str) -> None:
-    """Our bytes are a C-STORE-RSP with status, comment, both UIDs, the message id and an exact group length."""
-    encoded = store_response(_command(sop_instance_uid), answer)
-    message = C_STORE_RSP()
-    message.command_set = decode(io.BytesIO(encoded), True, True)
-    assert message.command_set.CommandGroupLength == len(encoded) - 12
-    assert message.command_set.CommandField == 0x8001
-    assert message.command_set.CommandDataSetType == 0x0101
-    response = message.message_to_primitive()
-    assert response.Status == answer.status
-    assert (response.ErrorComment or "") == answer.comment
-    assert response.AffectedSOPInstanceUID == sop_instance_uid
-    assert response.AffectedSOPClassUID == CTImageStorage
-    assert response.MessageIDBeingRespondedTo == 1
-
-
-def test_elements_are_in_order() -> None:
-    """PS3.7 section 6.3: the elements of a command set come in ascending order."""
-    encoded = store_response(_command(), Answer(Status.OUT_OF_RESOURCES, "full"))
-    tags, position = [], 0
-    while position < len(encoded):
-        group, number, length = struct.unpack_from("<HHL", encoded, position)
-        tags.append((group, number))
-        assert length % 2 == 0
-        position += 8 + length
-    assert tags == sorted(tags)
+from dicom_listener.upper_layer import BoundedSocket, StoringProvider, no_association
 
 
 @pytest.fixture
@@ -166,8 +119,8 @@ class _Incoming:
         self.written = b""
         self.abandoned = False
 
-    def write(self, data: bytes) -> None:
-        self.written += data
+    def write(self, *pieces: bytes) -> None:
+        self.written += b"".join(pieces)
 
     def finish(self) -> Answer:
         return Answer(Status.SUCCESS)
