@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
-from fastapi.routing import APIRoute
+from fastapi.routing import RouteContext
 
 from db import audit
 from db.audit import Event, Outcome
@@ -177,7 +177,7 @@ Auditor = Annotated[Caller, Depends(needs(Scope.AUDIT))]
 MetricsReader = Annotated[Caller, Depends(NeedsScopeOrAddress())]
 
 
-def needs_of(route: APIRoute) -> tuple[Needs, ...]:
+def needs_of(route: RouteContext) -> tuple[Needs, ...]:
     """What a route demands, for the list of the API and for the test that every route demands something."""
     found: list[Needs] = []
     left = list(route.dependant.dependencies)

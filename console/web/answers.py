@@ -53,21 +53,25 @@ def answer_error(request: Request, error: Exception) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="vesselq"'
     if _wants_json(request):
         return JSONResponse({"detail": sentence}, status, headers)
-    if isinstance(error, NotAllowedError) and getattr(request.state.caller, "must_change_password", False):
+    if isinstance(error, NotAllowedError) and getattr(request.state, "must_change_password", False):
         return RedirectResponse("/account", HTTPStatus.SEE_OTHER)
     page = pages.error_page(request, status, sentence)
     page.headers.update(headers)
     return page
 
 
+def status_of(error: VesselqError) -> HTTPStatus:
+    """The status of HTTP that goes with an error."""
+    return next((status for kind, status in STATUS_OF if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 def _told(error: Exception) -> tuple[HTTPStatus, str]:
     if isinstance(error, HTTPException):
         return HTTPStatus(error.status_code), str(error.detail)
-    status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     if isinstance(error, VesselqError):
-        return status, str(error)
+        return status_of(error), str(error)
     log.error("a request failed", error=type(error).__name__, exc_info=error)
-    return status, "something went wrong here; the log of the web process says what"
+    return HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong here; the log of the web process says what"
 
 
 def _wants_json(request: Request) -> bool:
@@ -75,9 +79,13 @@ def _wants_json(request: Request) -> bool:
 
 
 def _is_page(request: Request) -> bool:
-    """Whether a person would see the answer: what a page fetches by itself wants a status."""
+    """Whether a person would see the answer: programs, and what a page fetches by itself, want a status."""
     plain = request.url.path.startswith("/api/") or request.url.path in ("/metrics", "/events")
-    return not plain and request.headers.get("sec-fetch-mode", "navigate") == "navigate"
+    return (
+        not plain
+        and "authorization" not in request.headers
+        and request.headers.get("sec-fetch-mode", "navigate") == "navigate"
+    )
 
 
 def _to_sign_in(request: Request) -> Response:

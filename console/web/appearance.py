@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from console.web.languages import COOKIE, LANGUAGES
 from console.web.rendering import APPEARANCE_COOKIE, APPEARANCES
+from console.web.request_values import own_page
 
 router = APIRouter(include_in_schema=False)
 _YEAR_SECONDS = 365 * 86400
@@ -19,15 +20,8 @@ def choose_appearance(
     next_page: Annotated[str, Query(alias="next", max_length=2000)] = "/",
 ) -> RedirectResponse:
     """Remember the choice and go back to the page. It changes nothing but this browser, so it needs no sign-in."""
-    answer = RedirectResponse(_own_page(next_page), 303)
+    answer = RedirectResponse(own_page(next_page), 303)
     for name, value, known in ((COOKIE, language, LANGUAGES), (APPEARANCE_COOKIE, appearance, APPEARANCES)):
         if value in known:
             answer.set_cookie(name, value, max_age=_YEAR_SECONDS, httponly=True, samesite="lax")
     return answer
-
-
-def _own_page(path: str) -> str:
-    """``path`` when it is one of this site, else the first page: nobody is sent elsewhere (open redirect)."""
-    # a browser reads "//host" and "/\host" as another site
-    own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if own else "/"

@@ -1,8 +1,9 @@
 """The FastAPI application: what stands before every request, and the groups of addresses."""
 
 from pathlib import Path
+from typing import Protocol
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
@@ -11,14 +12,29 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.output import software_version
-from console.web import api, appearance, metrics, pages, runs
+from console.web import (
+    accounts_api,
+    accounts_page,
+    actions,
+    api,
+    appearance,
+    audit_api,
+    audit_page,
+    live,
+    metrics,
+    pages,
+    runs,
+    sign_in,
+)
 from console.web.access import needs
 from console.web.answers import answer_error
 from console.web.doorkeeper import Doorkeeper
 from console.web.forms import is_https
+from console.web.rate_limits import RateLimit
 from db.session import Record
 from dicom_core.errors import VesselqError
 from dicom_core.settings import Settings
+
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 SECURITY_HEADERS = {
@@ -34,6 +50,26 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 HTTPS_ONLY = {"Strict-Transport-Security": "max-age=31536000"}
+
+
+class _Room(Protocol):
+    """A module with addresses."""
+
+    router: APIRouter
+
+
+_ROOMS: tuple[_Room, ...] = (
+    api,
+    runs,
+    actions,
+    audit_api,
+    accounts_api,
+    appearance,
+    sign_in,
+    audit_page,
+    accounts_page,
+)
+"""In the order of the list of the API."""
 
 
 def make_application(settings: Settings, record: Record) -> FastAPI:
@@ -54,11 +90,12 @@ def make_application(settings: Settings, record: Record) -> FastAPI:
     )
     application.state.settings = settings
     application.state.record = record
-    application.include_router(api.router)
-    application.include_router(runs.router)
-    application.include_router(metrics.router(record))
+    application.state.live_feed = live.LiveFeed(record)
+    application.state.sign_ins = RateLimit(settings.web.sign_ins_per_minute)
+    application.include_router(metrics.router(settings, record))
+    for room in _ROOMS:
+        application.include_router(room.router)
     application.include_router(pages.router, dependencies=[Depends(needs("read"))])
-    application.include_router(appearance.router)
     application.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     for kind in (VesselqError, RequestValidationError, HTTPException):
         application.add_exception_handler(kind, answer_error)

@@ -88,6 +88,7 @@ class Doorkeeper:
         if caller is None and path not in PUBLIC:
             raise NotSignedInError("sign in first")
         if caller is not None and caller.must_change_password and path not in WITH_OLD_PASSWORD:
+            request.state.must_change_password = True  # people are sent to that page
             raise NotAllowedError("change your password first, on the page /account")
         if request.method not in _SAFE:
             _check_sender(request)

@@ -29,6 +29,13 @@ def checked_uid(value: str) -> str:
     return value
 
 
+def own_page(path: str) -> str:
+    """``path`` when it is one of this site, else the first page: nobody is sent elsewhere (open redirect)."""
+    # a browser reads "//host" and "/\\host" as another site
+    own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if own else "/"
+
+
 TheRecord = Annotated[Record, Depends(_record)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 StudyUID = Annotated[str, Path(max_length=64), AfterValidator(checked_uid)]
