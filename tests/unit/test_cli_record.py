@@ -297,28 +297,6 @@ def test_reading_the_audit_log_is_audited(site: ConsoleSite, run: Run) -> None:
     assert reads[0]["study_instance_uid"] == "", "a reading is no part of the study's own story"
 
 
-def test_audit_verify(site: ConsoleSite, run: Run) -> None:
-    """`audit verify` says how many rows hold."""
-    site.receive("1.2.4")
-    found = answer(run("audit", "verify", "--json"))
-    assert found["holds"] is True
-    assert found["rows"] == 2
-    assert "the chain holds: 2 rows" in run("audit", "verify").stdout
-
-
-def test_audit_verify_finds_a_changed_row(site: ConsoleSite, run: Run) -> None:
-    """One changed value ends `audit verify` with 1 and the number of the row."""
-    site.receive("1.2.4")
-    site.receive("1.2.5")
-    with sqlite3.connect(site.folder / "vesselq.sqlite3") as connection:
-        connection.execute("UPDATE audit_events SET ae_title = 'SOMEBODY' WHERE sequence = 2")
-    connection.close()
-    result = run("audit", "verify", "--json")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["first_bad_sequence"] == 2
-    assert "broken at row 2" in run("audit", "verify").stdout
-
-
 def test_no_database(tmp_path: Path) -> None:
     """A mistyped data folder ends with 4 and a sentence, and no empty database is made there."""
     result = CliRunner().invoke(app, ["studies", "--data-folder", str(tmp_path / "typo")])
