@@ -11,12 +11,12 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import audit
 from db.audit import Event, Outcome
-from db.models import DeliveryRow, JobRow, ResultRow, Study, storable
+from db.models import DeliveryRow, JobProgress, JobRow, ResultRow, Study, storable
 from db.session import Record, Transaction
 from dicom_core.errors import ConflictError, LeaseLostError, NotFoundError
 from dicom_core.job import (
@@ -116,6 +116,8 @@ def change_state(
     if state is not before and state not in TRANSITIONS[before]:
         raise ConflictError(f"job {row.job_id} is {before}; it cannot become {state}")
     row.state, row.reason, row.updated_at = state, reason, transaction.now
+    if before is JobState.RUNNING and state is not before:
+        transaction.session.execute(delete(JobProgress).where(JobProgress.job_id == row.job_id))
     if state in FINISHED and before not in FINISHED:
         row.finished_at = transaction.now
     audit.append(

@@ -51,11 +51,22 @@ def start(record: Record, kind: str, *, version: str, configuration: Mapping[str
     return process_id
 
 
-def beat(record: Record, process_id: str, doing: str = "") -> None:
-    """Say that the process is alive and, in words, what it does."""
+def beat(
+    record: Record, process_id: str, doing: str = "", resources: Mapping[str, str | int | None] | None = None
+) -> None:
+    """Say that the process is alive and, in words, what it does.
+
+    Args:
+        record: The record.
+        process_id: From ``start``.
+        doing: For the operator.
+        resources: What a worker has at hand: its device, bytes of memory.
+    """
     with record.writing() as transaction:
         transaction.session.execute(
-            update(Process).where(Process.process_id == process_id).values(last_seen_at=transaction.now, doing=doing)
+            update(Process)
+            .where(Process.process_id == process_id)
+            .values(last_seen_at=transaction.now, doing=doing, resources=dict(resources) if resources else None)
         )
 
 

@@ -44,7 +44,7 @@ def run(settings: Settings, *, queues: Sequence[str] = (SEGMENT_QUEUE, DELIVER_Q
     record.process = f"worker/{owner[:8]}"
     services = Services(settings, record, owner)
     over = threading.Event()
-    beat = threading.Thread(target=_beat, args=(record, owner, over), daemon=True, name="beat")
+    beat = threading.Thread(target=_beat, args=(services, over), daemon=True, name="beat")
     beat.start()
     try:
         if SEGMENT_QUEUE in queues:
@@ -88,9 +88,9 @@ def _serve(settings: Settings, services: Services, queues: Sequence[str]) -> Non
     worker.start()
 
 
-def _beat(record: Record, process_id: str, over: threading.Event) -> None:
+def _beat(services: Services, over: threading.Event) -> None:
     while not over.wait(processes.BEAT_SECONDS):
         try:
-            processes.beat(record, process_id)
+            processes.beat(services.record, services.owner, resources=services.runner.resources())
         except Exception as error:  # noqa: BLE001  the edge of the thread: a process that works must not look dead
             log.warning("beat failed", kind=type(error).__name__)

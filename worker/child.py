@@ -11,12 +11,15 @@ import resource
 import signal
 import sys
 import threading
+import time
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from dicom_core.errors import RunnerBusyError, SegmentationError, SpoolError, VesselqError
 from dicom_core.logs import configure_logs, get_logger
+from worker.device_facts import DeviceFacts
 from worker.loaded_models import LoadedModels, is_out_of_memory
 from worker.series_messages import SeriesRequest, SeriesResult
 from worker.series_work import work_on_series
@@ -103,18 +106,23 @@ def _answer(line: str, models: LoadedModels, out: TextIO) -> dict[str, Any]:
 
 
 def _work(request: SeriesRequest, models: LoadedModels, out: TextIO) -> SeriesResult:
+    device = _device(request.device)
+
     def progress(stage: str, share: float) -> None:
-        _say(out, {"stage": stage, "share": round(share, 3)})
+        _say(out, {"stage": stage, "share": round(share, 3), "device": asdict(DeviceFacts.of(device))})
 
     progress("load", 0.0)
-    segmenter = models.get(request.segmenter, request.segmenter_settings, _device(request.device))
+    begin = time.perf_counter()
+    segmenter = models.get(request.segmenter, request.segmenter_settings, device)
+    seconds = {"load": round(time.perf_counter() - begin, 4)}
     progress("load", 1.0)
     given_up = models.given_up
     result = models.with_room(lambda: work_on_series(request, segmenter, progress))
-    if models.given_up == given_up:
-        return result
-    told = "memory ran out: other models were given up and the work was done again"
-    return result.model_copy(update={"summary": {**result.summary, "memory": told}})
+    summary = {**result.summary, "device": DeviceFacts.of(device).name}
+    summary["seconds"] = {**seconds, **result.summary["seconds"]}
+    if models.given_up != given_up:
+        summary["memory"] = "memory ran out: other models were given up and the work was done again"
+    return result.model_copy(update={"summary": summary})
 
 
 def _place(error: Exception) -> str:

@@ -1,11 +1,12 @@
 """The story of one job: claim it, have the series segmented, keep the result, hand it over."""
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from db import jobs, studies
+from db import jobs, progress, studies
 from dicom_core.chain import tables_of
 from dicom_core.errors import (
     LeaseLostError,
@@ -18,10 +19,12 @@ from dicom_core.errors import (
 )
 from dicom_core.job import Job, JobState, KeptResult
 from dicom_core.logs import get_logger
+from dicom_core.settings import Settings
 from dicom_core.spool import keep_file
 from dicom_core.study import input_hash
 from worker.lease import Lease
 from worker.pictures import preview_files
+from worker.progress import ProgressReports
 from worker.segmenters.interface import Status
 from worker.series_messages import SeriesRequest, SeriesResult
 from worker.services import SOFTWARE_VERSION, Services
@@ -79,42 +82,51 @@ def _work(services: Services, job: Job, lease: Lease) -> None:
 
 
 def _segment(services: Services, job: Job, lease: Lease, folder: Path) -> SeriesResult:
-    settings = services.settings
+    request = _request(services.settings, services.site_key, job, _source(services, job), folder)
+    reports = ProgressReports(
+        lambda stage, share: progress.report(services.record, job, stage, share, services.runner.device)
+    )
+
+    def interruption() -> VesselqError | None:
+        reports.write_if_due()
+        return _ToldToStopError("told to stop") if services.stopping.is_set() else lease.lost
+
+    return services.runner.run(request, progress=reports.tell, interruption=interruption)
+
+
+def _source(services: Services, job: Job) -> tuple[Path, ...]:
+    """The files of the series, all of them there and none that came later."""
     instances = studies.source_of(services.record, job)
     if input_hash(instances) != job.input_hash:
         raise SpoolDamagedError("images of this series are missing in the spool; send the series again")
     for instance in instances:
-        if not (settings.spool_folder / instance.path).is_file():
+        if not (services.settings.spool_folder / instance.path).is_file():
             raise SpoolDamagedError(f"the stored file of instance {instance.sop_instance_uid} is missing")
+    return tuple(services.settings.spool_folder / instance.path for instance in instances)
 
-    def interruption() -> VesselqError | None:
-        return _ToldToStopError("told to stop") if services.stopping.is_set() else lease.lost
 
-    return services.runner.run(
-        SeriesRequest(
-            paths=tuple(settings.spool_folder / instance.path for instance in instances),
-            segmenter=job.segmenter,
-            segmenter_settings=tables_of(job.segmenter, settings.models),
-            prompt=job.prompt,
-            device=settings.worker.device,
-            threads=settings.worker.threads,
-            decoded_limit_bytes=settings.worker.decoded_limit_bytes,
-            uid_scope=(
-                services.site_key, job.study_instance_uid, job.series_instance_uid, str(job.generation), job.input_hash,
-                job.configuration_hash,
-            ),
-            created_at=job.created_at,
-            generation=job.generation,
-            series_number=settings.segmentation.series_number + job.generation - 1,
-            software_version=SOFTWARE_VERSION,
-            omit_empty_frames=settings.segmentation.omit_empty_frames,
-            viewer_hints=settings.segmentation.viewer_hints,
-            send_empty=settings.segmentation.send_empty,
-            results=job.kinds,
-            output_folder=folder,
+def _request(settings: Settings, site_key: str, job: Job, paths: tuple[Path, ...], folder: Path) -> SeriesRequest:
+    return SeriesRequest(
+        paths=paths,
+        segmenter=job.segmenter,
+        segmenter_settings=tables_of(job.segmenter, settings.models),
+        prompt=job.prompt,
+        device=settings.worker.device,
+        threads=settings.worker.threads,
+        decoded_limit_bytes=settings.worker.decoded_limit_bytes,
+        uid_scope=(
+            site_key, job.study_instance_uid, job.series_instance_uid, str(job.generation), job.input_hash,
+            job.configuration_hash,
         ),
-        progress=lambda _stage, _share: None,
-        interruption=interruption,
+        created_at=job.created_at,
+        generation=job.generation,
+        series_number=settings.segmentation.series_number + job.generation - 1,
+        software_version=SOFTWARE_VERSION,
+        omit_empty_frames=settings.segmentation.omit_empty_frames,
+        viewer_hints=settings.segmentation.viewer_hints,
+        send_empty=settings.segmentation.send_empty,
+        results=job.kinds,
+        output_folder=folder,
     )  # fmt: skip
 
 
@@ -125,11 +137,15 @@ def _keep(services: Services, job: Job, result: SeriesResult, folder: Path) -> N
     # with the fence: a worker that comes late must not replace the files that another one has kept
     name = f"{job.job_id[:2]}/{job.job_id}-{job.fence}"
     final = services.settings.results_folder / name
-    summary: dict[str, Any] = dict(result.summary)
+    begin = time.perf_counter()
     try:
         for file in (*result.previews, *(made.path for made in result.objects)):
             keep_file(folder / file, final / file)
-        summary["preview_path"] = f"{name}/{preview_files.OVERLAY}"
+        summary: dict[str, Any] = {
+            **result.summary,
+            "preview_path": f"{name}/{preview_files.OVERLAY}",
+            "seconds": {**result.summary["seconds"], "keep": round(time.perf_counter() - begin, 4)},
+        }
         # only now do the files count: all objects and their deliveries become known in one transaction, or none
         objects = tuple(replace(made, path=f"{name}/{made.path}") for made in result.objects)
         jobs.keep_result(services.record, job, KeptResult(objects, summary))

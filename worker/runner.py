@@ -18,6 +18,7 @@ from dicom_core.errors import DeadlineError, RunnerBusyError, RunnerDiedError, V
 from dicom_core.logs import get_logger
 from dicom_core.setting_tables import WorkerSettings
 from dicom_core.settings import ENVIRONMENT_PREFIX
+from worker.device_facts import DeviceFacts
 from worker.series_messages import REQUEST_FILE, SeriesRequest, SeriesResult, StageCallback
 
 POLL_SECONDS = 0.1
@@ -36,11 +37,28 @@ class Runner:
         self._settings = settings
         self._child: subprocess.Popen[bytes] | None = None
         self._jobs_done = 0
+        self._device: DeviceFacts | None = None
 
     @property
     def child_pid(self) -> int | None:
         """Process id of the child, None while there is none."""
         return self._child.pid if self._child else None
+
+    @property
+    def device(self) -> str:
+        """What the child computes with, in words; "" as long as none has told."""
+        return self._device.name if self._device else ""
+
+    def resources(self) -> dict[str, str | int | None]:
+        """Device and bytes of memory as they were last known, for the operator. May be asked by any thread."""
+        child, device = self._child, self._device
+        return {
+            "device": device.name if device else "",
+            "device_memory_used_bytes": device.memory_used_bytes if device and child else None,
+            "device_memory_total_bytes": device.memory_total_bytes if device else None,
+            "child_resident_bytes": _resident_bytes(child.pid) if child else None,
+            "resident_bytes": _resident_bytes(os.getpid()),
+        }
 
     def run(self, request: SeriesRequest, *, progress: StageCallback, interruption: Interruption) -> SeriesResult:
         """Have the child work on one series.
@@ -125,8 +143,18 @@ class Runner:
                     raise RunnerDiedError(self._epitaph(child))
                 *lines, unread = (unread + data).split(b"\n")
                 for line in lines:
-                    if (result := _understood(line, progress)) is not None:
+                    if (result := self._understood(line, progress)) is not None:
                         return result
+
+    def _understood(self, line: bytes, progress: StageCallback) -> SeriesResult | None:
+        message = json.loads(line)
+        if "stage" in message:
+            self._device = DeviceFacts(**message["device"])
+            progress(message["stage"], message["share"])
+            return None
+        if "error" in message:
+            raise _ReportedError(_error_named(message["error"], message["message"]))
+        return SeriesResult.model_validate(message["result"])
 
     def _epitaph(self, child: subprocess.Popen[bytes]) -> str:
         try:
@@ -138,12 +166,10 @@ class Runner:
     def _recycle_if_due(self) -> None:
         if self._child is None:
             return
-        try:
-            resident = psutil.Process(self._child.pid).memory_info().rss
-        except psutil.Error:
+        resident = _resident_bytes(self._child.pid)
+        if resident is None:
             self.stop()
-            return
-        if self._jobs_done >= self._settings.recycle_after_jobs or resident > self._settings.recycle_above_bytes:
+        elif self._jobs_done >= self._settings.recycle_after_jobs or resident > self._settings.recycle_above_bytes:
             log.info("child recycled", jobs=self._jobs_done, resident_bytes=resident)
             self.stop()
 
@@ -165,22 +191,20 @@ class Runner:
             log.critical("child cannot be ended", child_pid=child.pid)
 
 
+def _resident_bytes(pid: int) -> int | None:
+    """Memory of a process, None when it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None
+
+
 class _ReportedError(VesselqError):
     """The child is well and reports that the job failed."""
 
     def __init__(self, cause: VesselqError) -> None:
         super().__init__(str(cause))
         self.cause = cause
-
-
-def _understood(line: bytes, progress: StageCallback) -> SeriesResult | None:
-    message = json.loads(line)
-    if "stage" in message:
-        progress(message["stage"], message["share"])
-        return None
-    if "error" in message:
-        raise _ReportedError(_error_named(message["error"], message["message"]))
-    return SeriesResult.model_validate(message["result"])
 
 
 def _error_named(name: str, message: str) -> VesselqError:

@@ -12,9 +12,10 @@ import dicom_sources
 import pydicom
 import pytest
 import worker_bench
+from sqlalchemy import select
 
 from db import audit, job_actions, jobs, register, reports, retention
-from db.models import JobRow
+from db.models import JobProgress, JobRow
 from db.session import Record
 from dicom_core.job import JobState
 from dicom_core.settings import Settings
@@ -69,6 +70,8 @@ def test_job_becomes_a_kept_result_and_is_delivered(benches: Any, tmp_path: Path
     assert job.state is JobState.SEG_READY
     assert (bench.settings.results_folder / job.seg.path).is_file()
     assert (bench.settings.results_folder / str(job.result["preview_path"])).is_file()
+    assert {"load", "segment", "keep"} <= job.result["seconds"].keys()
+    assert job.result["device"] == "cpu"
     assert run_next_delivery(bench.services)
     job = jobs.get(bench.record, job_id)
     assert job.state is JobState.DONE
@@ -217,17 +220,18 @@ def test_destination_that_raises_anything_frees_its_lane(benches: Any, monkeypat
 
 
 def test_cancelled_job_is_dropped_while_it_runs(benches: Any) -> None:
-    """Cancelling takes the job from its worker: the child is ended and nothing is kept."""
+    """While it runs the record shows how far it is; cancelling takes it from its worker, and nothing is kept."""
     bench = benches(model={"mode": "hang"}, worker={"lease_seconds": 1, "deadline_seconds": 60})
     job_id = bench.queue()
     thread = threading.Thread(target=run_next_job, args=(bench.services,))
     thread.start()
-    _wait_for(lambda: jobs.get(bench.record, job_id).state is JobState.RUNNING)
+    _wait_for(lambda: [(row.stage, row.device) for row in _progress(bench.record)] == [("segment", "cpu")])
     job_actions.cancel(bench.record, job_id, "not wanted")
     thread.join(15)
     assert not thread.is_alive()
     job = jobs.get(bench.record, job_id)
     assert (job.state, job.reason) == (JobState.CANCELLED, "not wanted")
+    assert _progress(bench.record) == []
     assert bench.services.runner.child_pid is None
 
 
@@ -318,6 +322,11 @@ def test_results_that_retention_let_go_do_not_stay(benches: Any) -> None:
     assert retention.results_to_remove(bench.record, 1)
     remove_leftovers(bench.services)
     assert list((bench.settings.results_folder / job_id[:2]).iterdir()) == []
+
+
+def _progress(record: Record) -> list[JobProgress]:
+    with record.reading() as session:
+        return list(session.scalars(select(JobProgress)))
 
 
 def _wait_for(condition: Any, seconds: float = 20.0) -> None:

@@ -72,9 +72,21 @@ def test_result_lies_in_output_folder(runner: Runner, source: list[Path], tmp_pa
     assert result.status is Status.OK
     assert (tmp_path / "out" / SEGMENTATION_FILE).is_file()
     assert result.summary["frames"] == 3
-    expected = ["read", "decode", "segment", "draw", "encode", "validate", "preview"]
+    expected = ["load", "read", "decode", "segment", "draw", "encode", "validate", "preview"]
     assert list(result.summary["seconds"]) == expected
-    assert list(dict.fromkeys(stages)) == ["load", *expected]
+    assert list(dict.fromkeys(stages)) == expected
+    assert result.summary["device"] == runner.device == "cpu"
+
+
+def test_resources_of_the_worker_are_known(runner: Runner, source: list[Path], tmp_path: Path) -> None:
+    """Device and resident memory of parent and child; without a child there is nothing to say of it."""
+    run(runner, request_for(source, tmp_path / "a"))
+    found = runner.resources()
+    assert (found["device"], found["device_memory_used_bytes"]) == ("cpu", None)
+    assert min(found["child_resident_bytes"], found["resident_bytes"]) > 10_000_000
+    runner.stop()
+    assert runner.resources()["child_resident_bytes"] is None
+    assert Runner(WorkerSettings()).resources()["device"] == ""
 
 
 def test_rebuild_is_byte_identical(runner: Runner, source: list[Path], tmp_path: Path) -> None:
