@@ -8,7 +8,7 @@ from db import peers, queue_reports
 from db.peers import Check, Contact
 from db.queue_reports import Lane
 from db.session import Record
-from dicom_core.errors import NotFoundError, VesselqError
+from dicom_core.errors import ConflictError, NotFoundError, VesselqError
 from dicom_core.setting_tables import DestinationSettings, FolderSettings, PeerSettings, StorageSCUSettings
 from dicom_core.settings import SENDER, Settings
 from dicom_listener.job_requests import calls_from
@@ -219,21 +219,18 @@ def state_of(settings: Settings, record: Record, key: str) -> PeerState:
     return found
 
 
-def send_waiting(settings: Settings, record: Record, key: str, reason: str) -> int:
-    """Have sent at once what waits for one system. Returns how many objects.
+def resend(settings: Settings, record: Record, keys: Sequence[str], reason: str) -> tuple[int, int]:
+    """Have sent at once what waits for systems, and again what they refused: the same bytes under the same UIDs.
+
+    Returns:
+        How many objects are due now, and how many jobs are sent again.
 
     Raises:
         NotFoundError: The settings have no such system.
-        ConflictError: Nothing waits for it.
+        ConflictError: Nothing waits for them, and they refused nothing that can be sent again.
     """
-    return peers.try_now(record, state_of(settings, record, key).lanes, reason)
-
-
-def send_failed(settings: Settings, record: Record, key: str, reason: str) -> int:
-    """Have sent again what one system refused for good. Returns of how many jobs.
-
-    Raises:
-        NotFoundError: The settings have no such system.
-        ConflictError: It refused nothing that can be sent again.
-    """
-    return peers.resend_failed(record, state_of(settings, record, key).lanes, reason)
+    lanes = tuple(lane for key in keys for lane in state_of(settings, record, key).lanes)
+    hurried, repeated = peers.try_now(record, lanes, reason), peers.resend_failed(record, lanes, reason)
+    if not hurried and not repeated:
+        raise ConflictError("nothing waits for it, and it refused nothing that can be sent again")
+    return hurried, repeated

@@ -7,14 +7,16 @@ go on. So rules that are not in the settings are only ever applied in a process 
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from console.child_environment import environment_of
 from console.rule_files import read_rules
-from dicom_core.errors import ConfigurationError, UnavailableError
+from dicom_core.errors import ConfigurationError, ConflictError, UnavailableError
 from dicom_core.settings import Settings
 
 LONGEST_SECONDS = 60.0
+_one_at_a_time = threading.Lock()
 
 
 def try_in_process(settings: Settings, text: str, *, days: int, most_studies: int) -> dict[str, Any]:
@@ -28,9 +30,19 @@ def try_in_process(settings: Settings, text: str, *, days: int, most_studies: in
 
     Raises:
         ConfigurationError: The rules are wrong, or a pattern in them takes too long.
+        ConflictError: Another one is under way.
         UnavailableError: The dry run could not be made.
     """
     read_rules(text, settings)  # what is wrong is told at once, and no rule is applied by that
+    if not _one_at_a_time.acquire(blocking=False):
+        raise ConflictError("another dry run is under way; try again when it is over")
+    try:
+        return _answer(settings, text, days, most_studies)
+    finally:
+        _one_at_a_time.release()
+
+
+def _answer(settings: Settings, text: str, days: int, most_studies: int) -> dict[str, Any]:
     program = [sys.executable, "-m", "console.cli", "rules", "try", "-", "--json"]
     try:
         done = subprocess.run(

@@ -131,9 +131,6 @@ def try_now(record: Record, lanes: tuple[str, ...], reason: str) -> int:
 
     Returns:
         How many objects.
-
-    Raises:
-        ConflictError: Nothing waits for them.
     """
     with record.writing() as transaction:
         hurried = transaction.session.scalars(
@@ -142,13 +139,12 @@ def try_now(record: Record, lanes: tuple[str, ...], reason: str) -> int:
             .values(next_try_at=transaction.now, lane_held_until=None, rung_at=None)
             .returning(DeliveryRow.delivery_id)
         ).all()
-        if not hurried:
-            raise ConflictError("nothing waits for it")
-        audit.append(
-            transaction,
-            Event.TRANSFER_REPEATED,
-            detail={"lanes": list(lanes), "objects": len(hurried), "reason": reason},
-        )
+        if hurried:
+            audit.append(
+                transaction,
+                Event.TRANSFER_REPEATED,
+                detail={"lanes": list(lanes), "objects": len(hurried), "reason": reason},
+            )
         return len(hurried)
 
 
@@ -157,9 +153,6 @@ def resend_failed(record: Record, lanes: tuple[str, ...], reason: str) -> int:
 
     Returns:
         Of how many jobs. Those whose result is no longer kept, or that were replaced meanwhile, are passed over.
-
-    Raises:
-        ConflictError: Nothing failed that can be sent again.
     """
     with record.reading() as session:
         job_ids = session.scalars(
@@ -180,6 +173,4 @@ def resend_failed(record: Record, lanes: tuple[str, ...], reason: str) -> int:
         except ConflictError:
             continue
         done += 1
-    if not done:
-        raise ConflictError("nothing that it refused can be sent again")
     return done

@@ -7,7 +7,6 @@ import typer
 from console import options
 
 if TYPE_CHECKING:
-    from db.session import Record
     from dicom_core.settings import Settings
 
 Name = Annotated[
@@ -91,37 +90,15 @@ def resend(
 ) -> None:
     """Send at once what waits for a system, and again what it refused: the same objects under the same UIDs."""
     from console.output import print_json
+    from console.peer_states import resend as send_again
 
     settings = options.settings_of(config, data_folder)
     with options.open_record(settings) as record:
-        hurried, repeated = _resend(settings, record, _keys(settings, name), reason or f"sent by {options.person()}")
+        hurried, repeated = send_again(settings, record, _keys(settings, name), reason or f"sent by {options.person()}")
     if json:
         print_json({"objects_sent_now": hurried, "jobs_sent_again": repeated})
     else:
         typer.echo(f"{hurried} waiting objects are due now; {repeated} jobs whose result was refused are sent again")
-
-
-def _resend(settings: "Settings", record: "Record", keys: tuple[str, ...], reason: str) -> tuple[int, int]:
-    """How many objects and jobs.
-
-    Raises:
-        ConflictError: Nothing waits, and nothing was refused.
-    """
-    from console.peer_states import send_failed, send_waiting
-    from dicom_core.errors import ConflictError
-
-    numbers = []
-    for send in (send_waiting, send_failed):
-        number = 0
-        for key in keys:
-            try:
-                number += send(settings, record, key, reason)
-            except ConflictError:
-                continue
-        numbers.append(number)
-    if not any(numbers):
-        raise ConflictError("nothing waits for it, and it refused nothing that can be sent again")
-    return numbers[0], numbers[1]
 
 
 def _keys(settings: "Settings", name: str) -> tuple[str, ...]:

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import Metric
+
 from console.web.application import make_application
 from console.web.metrics import SiteMetrics
+from console.web.metrics_since_start import MetricsSinceStart
 from db import migrate
 from db.session import Record
 from dicom_core.settings import Settings
@@ -65,5 +68,15 @@ def _default(schema: Mapping[str, Any]) -> str:
 def metrics_table() -> str:
     """Every metric, found by asking for them over an empty record."""
     with _empty_record() as record:
-        found = [(code(metric.name), metric.documentation) for metric in SiteMetrics(record).collect()]
+        collectors = (SiteMetrics(Settings(), record), MetricsSinceStart(record))
+        found = [
+            (code(_shown_name(metric)), metric.documentation)
+            for collector in collectors
+            for metric in collector.collect()
+        ]
     return table(["metric", "what it is"], found)
+
+
+def _shown_name(metric: Metric) -> str:
+    """As a query asks for it: the library keeps the ending of counters and facts to itself."""
+    return metric.name + {"counter": "_total", "info": "_info"}.get(metric.type, "")
