@@ -1,5 +1,6 @@
 """Previews of a job and the reading aids that become objects: which pictures, how large, how fast they play."""
 
+import re
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -13,8 +14,8 @@ from seg_cases import ARTERY_AND_VEIN, CASES, mask_for, segmentation_of
 
 from worker.image_stack import Arrangement, FrameIdentity, ImageStack, Imaging
 from worker.pictures import preview_files
-from worker.pictures.animation import MOST_BYTES, animated_webp, run_frames
 from worker.pictures.caption import caption_strip
+from worker.pictures.frame_strip import MOST_BYTES, jpeg_frames, shown_frames
 from worker.pictures.legend import legend_of
 from worker.pictures.previews import PreviewBuilder, write_previews
 from worker.pictures.reading_aids import AidKind, draw_reading_aids
@@ -24,6 +25,8 @@ from worker.segmenters.interface import Segmentation, Status
 from worker.source_series import SourceKind, SourceSeries
 
 ARTERY = (216, 101, 79)
+RUN_FILES = {preview_files.FRAMES, preview_files.FRAMES_PLAIN}
+VOLUME_FILES = {preview_files.MONTAGE, preview_files.PROJECTIONS, *RUN_FILES}
 
 
 def stack_of(source: SourceSeries, shape: tuple[int, int] = (64, 72), *, grey: float = 100) -> ImageStack:
@@ -52,13 +55,13 @@ def opened(path: Path) -> NDArray[np.uint8]:
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("xa_run", {preview_files.RUN}),
-        ("us_run", {preview_files.RUN}),
+        ("xa_run", RUN_FILES),
+        ("us_run", RUN_FILES),
         ("op_rgb", set()),
         ("several_op", set()),
         ("xa_still", set()),
-        ("ct", {preview_files.MONTAGE, preview_files.PROJECTIONS}),
-        ("enhanced_mr", {preview_files.MONTAGE, preview_files.PROJECTIONS}),
+        ("ct", VOLUME_FILES),
+        ("enhanced_mr", VOLUME_FILES),
     ],
 )
 def test_each_kind_of_source_has_its_previews(name: str, more: set[str], tmp_path: Path) -> None:
@@ -106,7 +109,7 @@ def test_the_part_with_most_vessel_is_shown(tmp_path: Path) -> None:
             builder.add(*part)
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
-        assert preview_files.RUN in builder.write(folder)
+        assert preview_files.FRAMES in builder.write(folder)
         assert (opened(folder / preview_files.OVERLAY) != 100).any()
 
 
@@ -156,34 +159,51 @@ def test_animation_shows_the_frames_around_the_vessels() -> None:
     _, stack = run_of(200)
     mask = np.zeros((1, 200, 64, 72), np.bool_)
     mask[0, 50:60, 10:20, 10:20] = True
-    pictures, step = run_frames(stack, mask, [ARTERY])
-    assert (len(pictures), step) == (16, 1)
+    shown = shown_frames(stack, mask, [ARTERY])
+    assert (len(shown.overlay), len(shown.plain), shown.step) == (16, 16, 1)
     mask[0, 50:180, 10:20, 10:20] = True
-    pictures, step = run_frames(stack, mask, [ARTERY])
-    assert (len(pictures), step) == (40, 3)
-    assert max(pictures[0].shape) <= 512
+    shown = shown_frames(stack, mask, [ARTERY])
+    assert (len(shown.overlay), len(shown.plain), shown.step) == (40, 40, 3)
+    assert max(shown.overlay[0].shape) <= 512
 
 
-def test_animation_plays_at_the_speed_of_the_source(tmp_path: Path) -> None:
-    """Each of all frames is shown for FrameTime milliseconds, without end."""
-    source, stack, found = case("xa_run")
+def pictures_in(content: bytes) -> list[NDArray[np.uint8]]:
+    """The pictures of a strip, found by the markers at their ends as the page does it."""
+    ends = [match.start() + 2 for match in re.finditer(b"\xff\xd9(?=\xff\xd8|$)", content)]
+    parts = [content[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    return [np.asarray(Image.open(BytesIO(part)).convert("RGB")) for part in parts]
+
+
+def test_frames_with_and_without_vessels_are_the_same_frames(tmp_path: Path) -> None:
+    """A page switches between two strips of a volume: as many slices of one size, which differ in the vessels."""
+    source, stack, found = case("ct")
     write_previews(source, stack, found, tmp_path)
-    with Image.open(tmp_path / preview_files.RUN) as image:
-        assert image.n_frames == 10
-        assert image.info["loop"] == 0
-        image.seek(1)
-        image.load()
-        assert image.info["duration"] == 67
+    marked = pictures_in((tmp_path / preview_files.FRAMES).read_bytes())
+    plain = pictures_in((tmp_path / preview_files.FRAMES_PLAIN).read_bytes())
+    assert len(marked) == len(plain) == len(stack.pixels)
+    assert {picture.shape for picture in (*marked, *plain)} == {marked[0].shape}
+    assert all((np.abs(picture.astype(int) - 100) <= 2).all() for picture in plain)
+    differing = [bool((np.abs(one.astype(int) - 100) > 20).any()) for one in marked]
+    assert differing == list(found.mask.any(axis=(0, 2, 3)))
+
+
+def test_frames_play_at_the_speed_of_the_source(tmp_path: Path) -> None:
+    """The first picture says how long each is shown: FrameTime for a run, a tenth of a second for slices."""
+    for name, expected in (("xa_run", b"67"), ("ct", b"100")):
+        source, stack, found = case(name)
+        write_previews(source, stack, found, tmp_path)
+        with Image.open(tmp_path / preview_files.FRAMES) as first:
+            assert first.info["comment"] == expected
 
 
 def test_noise_stays_below_two_megabytes() -> None:
     """Frames that cannot be compressed become worse and then smaller until the file is small enough."""
     noise = np.random.default_rng(3).integers(0, 256, (24, 512, 512, 3)).astype(np.uint8)
-    content = animated_webp(list(noise), 10)
+    content = jpeg_frames(list(noise), 10)
     assert len(content) <= MOST_BYTES
-    with Image.open(BytesIO(content)) as image:
-        assert image.n_frames == 24
-        assert image.size[0] < 512
+    pictures = pictures_in(content)
+    assert len(pictures) == 24
+    assert pictures[0].shape[1] < 512
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

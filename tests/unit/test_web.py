@@ -212,16 +212,16 @@ def test_static_files_stay_in_their_folder(client: TestClient, name: str) -> Non
 
 
 def test_page_shows_the_previews_that_are_there(site: ConsoleSite, client: TestClient) -> None:
-    """A plain frame brings a switch; animation, slices and projections are shown by those jobs that have them."""
+    """A plain frame brings a switch; frames, slices and projections are shown by those jobs that have them."""
     run, volume, bare = (site.study(uid) for uid in ("1.2.3", "1.2.4", "1.2.5"))
-    site.finish(run, more_previews=["preview_plain.png", "preview_run.webp"])
+    site.finish(run, more_previews=["preview_plain.png", "preview_frames.jpg"])
     site.finish(volume, more_previews=["preview_plain.png", "preview_montage.png", "preview_projections.png"])
     site.finish(bare)
     pages = [client.get(f"/studies/{uid}").text for uid in ("1.2.3", "1.2.4", "1.2.5")]
     assert ['type="checkbox"' in page for page in pages] == [True, True, False]
     for name, shown in (
         ("preview_plain.png", [True, True, False]),
-        ("preview_run.webp", [True, False, False]),
+        ("preview_frames.jpg", [True, False, False]),
         ("preview_montage.png", [False, True, False]),
         ("preview_projections.png", [False, True, False]),
     ):
@@ -231,10 +231,10 @@ def test_page_shows_the_previews_that_are_there(site: ConsoleSite, client: TestC
 def test_previews_are_served_by_name(site: ConsoleSite, client: TestClient) -> None:
     """Each picture comes with its media type; a name off the list, or of a picture that is not there, with 404."""
     job = site.study("1.2.3")
-    site.finish(job, more_previews=["preview_run.webp", "secret.png"])
+    site.finish(job, more_previews=["preview_frames.jpg", "secret.png"])
     address = f"/api/v1/jobs/{job.job_id}/previews"
     assert client.get(f"{address}/preview.png").headers["Content-Type"] == "image/png"
-    assert client.get(f"{address}/preview_run.webp").headers["Content-Type"] == "image/webp"
+    assert client.get(f"{address}/preview_frames.jpg").headers["Content-Type"] == "image/jpeg"
     for name in ("secret.png", "preview_montage.png", "seg.dcm", "..%2F..%2Fvesselq.sqlite3", "PREVIEW.PNG"):
         assert client.get(f"{address}/{name}").status_code == 404, name
 

@@ -1,6 +1,6 @@
 """Pictures for the pages of the console: small, without patient data, under fixed names in the folder of the job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +8,9 @@ from PIL import Image
 
 from worker.image_stack import Arrangement, ImageStack
 from worker.pictures import preview_files
-from worker.pictures.animation import animated_webp, run_frames
 from worker.pictures.choice import most_vessel, vessel_counts
 from worker.pictures.display import Picture, display_frame, display_limits
+from worker.pictures.frame_strip import ShownFrames, jpeg_frames, shown_frames
 from worker.pictures.legend import legend_of
 from worker.pictures.montage import montage
 from worker.pictures.overlay import FILLED, lay_over
@@ -24,6 +24,9 @@ from worker.source_series import SourceSeries
 _LEAST, _MOST = 512, 1280
 _COMPRESSION = 3
 """Of PNG: twice the speed of the usual 6 for a tenth more bytes."""
+_SLICE_MS = 100.0
+"""How long a slice is shown when the pages play a volume."""
+_NOTHING = ShownFrames((), (), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +37,14 @@ class _Best:
         voxels: Of its richest frame.
         plain: That frame.
         overlay: The same with the vessels over it.
-        run: Frames of the animation, empty for anything but a run.
+        frames: To scroll through: frames of a run or slices of a volume, none of anything else.
         frame_ms: How long each of them is shown.
     """
 
     voxels: int
     plain: Picture
     overlay: Picture
-    run: tuple[Picture, ...] = ()
+    frames: ShownFrames = _NOTHING
     frame_ms: float = 0.0
 
 
@@ -74,15 +77,17 @@ class PreviewBuilder:
             return
         plain, overlay = _two_sides(stack, segmentation, index)
         colours = legend_of(stack, segmentation).colours
-        run: list[Picture] = []
-        step = 1
         self._volume = None
+        self._best = _Best(voxels, plain, overlay)
         if len(stack.pixels) > 1 and stack.arrangement is Arrangement.RUN:
-            run, step = run_frames(stack, mask, colours)
+            frames = shown_frames(stack, mask, colours)
+            frame_ms = display_time(source.datasets[0]) * frames.step
+            self._best = replace(self._best, frames=frames, frame_ms=frame_ms)
         elif len(stack.pixels) > 1 and stack.arrangement is Arrangement.VOLUME:
             projected = vessel_projections(stack, mask, colours, views(patient_axes(source)))
             self._volume = montage(stack, mask, colours)[0], projected
-        self._best = _Best(voxels, plain, overlay, tuple(run), display_time(source.datasets[0]) * step)
+            frames = shown_frames(stack, mask, colours)
+            self._best = replace(self._best, frames=frames, frame_ms=_SLICE_MS)
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Write the files into an existing folder.
@@ -98,9 +103,11 @@ class PreviewBuilder:
         for name, picture in pictures.items():
             Image.fromarray(picture).save(folder / name, format="PNG", compress_level=_COMPRESSION)
         names = set(pictures)
-        if self._best.run:
-            (folder / preview_files.RUN).write_bytes(animated_webp(self._best.run, self._best.frame_ms))
-            names.add(preview_files.RUN)
+        shown = self._best.frames
+        for name, frames in ((preview_files.FRAMES_PLAIN, shown.plain), (preview_files.FRAMES, shown.overlay)):
+            if frames:
+                (folder / name).write_bytes(jpeg_frames(frames, self._best.frame_ms))
+                names.add(name)
         return tuple(name for name in preview_files.MEDIA_TYPES if name in names)
 
 
