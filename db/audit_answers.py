@@ -200,11 +200,13 @@ def models_used(record: Record) -> list[tuple[str, str]]:
 
 def _models_used(session: Session) -> Iterator[tuple[str, str]]:
     """From one pair of the index to the next: there are few pairs and many jobs."""
-    pair = (JobRow.model, JobRow.model_version)
-    last = ("", chr(0x10FFFF))  # behind every job without a model
-    while found := session.execute(select(*pair).where(tuple_(*pair) > last).order_by(*pair).limit(1)).first():
-        last = (found.model, found.model_version)
-        yield last
+    pair = select(JobRow.model, JobRow.model_version).order_by(JobRow.model, JobRow.model_version).limit(1)
+    found = session.execute(pair.where(JobRow.model > "")).first()
+    while found:
+        yield found.model, found.model_version
+        later = pair.where(JobRow.model == found.model, JobRow.model_version > found.model_version)
+        # two steps: SQLite would walk along all versions of the model for one comparison of both columns
+        found = session.execute(later).first() or session.execute(pair.where(JobRow.model > found.model)).first()
 
 
 def recall(record: Record, model: str, model_version: str = "", *, before: str = "", limit: int = 1000) -> Recall:
@@ -254,9 +256,11 @@ def _recalled(session: Session, rows: Sequence[Row[Any]]) -> list[Recalled]:
     ):
         objects.setdefault(job_id, []).append(uid)
     have: dict[str, set[str]] = {}
-    arrived = DeliveryRow.job_id.in_(ids) & DeliveryRow.state.in_(_ARRIVED)
-    for job_id, destination in session.execute(select(DeliveryRow.job_id, DeliveryRow.destination).where(arrived)):
-        have.setdefault(job_id, set()).add(destination)
+    # the state is looked at here: SQLite would rather walk along all deliveries that arrived
+    columns = (DeliveryRow.job_id, DeliveryRow.destination, DeliveryRow.state)
+    for job_id, destination, state in session.execute(select(*columns).where(DeliveryRow.job_id.in_(ids))):
+        if state in _ARRIVED:
+            have.setdefault(job_id, set()).add(destination)
     return [Recalled(*row, tuple(objects.get(row.job_id, ())), tuple(sorted(have.get(row.job_id, ())))) for row in rows]
 
 

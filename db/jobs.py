@@ -399,7 +399,9 @@ def job_named(session: Session, job_id: str) -> JobRow:
     Raises:
         NotFoundError: There is none, or the beginning fits several.
     """
-    rows = session.scalars(select(JobRow).where(JobRow.job_id.startswith(job_id, autoescape=True)).limit(2)).all()
+    # no LIKE, which uses no index; "g" sorts behind every hexadecimal digit
+    fits = (JobRow.job_id >= job_id) & (JobRow.job_id < f"{job_id}g")
+    rows = session.scalars(select(JobRow).where(fits).order_by(JobRow.job_id).limit(2)).all()
     exact = [row for row in rows if row.job_id == job_id]
     if len(job_id) < 6 or len(exact or rows) != 1:
         raise NotFoundError(f"no single job has the id {job_id!r}; `vesselq jobs` lists them")

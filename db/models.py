@@ -351,6 +351,7 @@ class AuditEvent(Base):
         _index_of_some("user", "at", "sequence", having="\"user\" <> ''"),
         _index_of_some("at", "sequence", having="outcome > 0", name="ix_audit_events_failures"),
         _index_of_some("event", "at", "sequence", having="outcome > 0", name="ix_audit_events_event_failures"),
+        _index_of_some("outcome", "at", "sequence", having="outcome > 0"),
     )
 
 

@@ -151,8 +151,8 @@ def test_who_saw_a_study(record, clock):
     """Persons with what they did and how often, and the destinations of its results; not the processes."""
     job = ready(record, "1.2.3")
     deliveries.sent(record, deliveries.claim(record, "w", 60), "0x0000")
-    for name, event in (("anna", Event.STUDY_VIEWED), ("bert", Event.STUDY_VIEWED), ("anna", Event.PRIORITY_CHANGED)):
-        note(record.on_behalf_of(name), event, study_instance_uid="1.2.3", address="192.0.2.7")
+    for name, what in (("anna", Event.STUDY_VIEWED), ("bert", Event.STUDY_VIEWED), ("anna", Event.PRIORITY_CHANGED)):
+        note(record.on_behalf_of(name), what, study_instance_uid="1.2.3", address="192.0.2.7")
         clock.advance(60)
     note(record.on_behalf_of("anna"), Event.STUDY_VIEWED, study_instance_uid="1.2.3", address="192.0.2.7")
     note(record.on_behalf_of("eve"), Event.STUDY_VIEWED, study_instance_uid="1.2.4")

@@ -159,6 +159,7 @@ def _index_audit() -> None:
         (("user", "at"), "\"user\" <> ''", ""),
         (("at",), "outcome > 0", "ix_audit_events_failures"),
         (("event", "at"), "outcome > 0", "ix_audit_events_event_failures"),
+        (("outcome", "at"), "outcome > 0", ""),
     ):
         condition = sa.text(having) if having else None
         op.create_index(
