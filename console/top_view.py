@@ -27,7 +27,7 @@ def _parts(state: SiteState) -> Iterator[RenderableType]:
     yield _summary(state)
     if state.stuck:
         lines = Text("\n").join(
-            Text(f"{span_in_words(state.at, one.since):>8}  {one.reason}: {one.advice}") for one in state.stuck
+            Text(f"{span_in_words(state.at, one.since):>8}  {one.reason} {one.advice}") for one in state.stuck
         )
         yield Panel(lines, title="Needs a person", border_style="red", title_align="left")
     yield _running(state)

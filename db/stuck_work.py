@@ -1,6 +1,6 @@
 """What does not go on by itself, each with the reason in words and what to do. Thresholds are those of an alarm."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -46,7 +46,9 @@ class StuckWork:
         kind: Of it.
         name: Job id, StudyInstanceUID, destination or process id.
         since: Since when.
-        reason: In words.
+        code: Key of ``SENTENCES``.
+        values: What the names in its sentence stand for.
+        reason: That sentence.
         advice: What to do.
         study_instance_uid: Whose, "" for none.
     """
@@ -54,9 +56,42 @@ class StuckWork:
     kind: Kind
     name: str
     since: datetime
+    code: str
+    values: Mapping[str, str | int]
     reason: str
     advice: str
     study_instance_uid: str = ""
+
+
+SENTENCES: Mapping[str, tuple[str, str]] = {
+    "process-silent": (
+        "The {process} on {host} (process {pid}) fell silent.",
+        "Look at its log and start it again.",
+    ),
+    "lease-over": ("The worker of a job fell silent and nobody took the job back.", "Start the dispatcher."),
+    "no-progress": (
+        "A running job has told of no progress for long.",
+        "Wait for the deadline of the worker, or cancel it and try again.",
+    ),
+    "no-worker": ("{count} jobs wait and no worker lives.", "Start a worker."),
+    "study-open": (
+        "A study is still being received, and nothing has come for long.",
+        "See whether the dispatcher runs and the sender holds its association open, or close the study.",
+    ),
+    "undelivered": ("{count} objects wait for the destination {destination}.", "See whether it answers."),
+    "undelivered-answer": (
+        "{count} objects wait for the destination {destination}; it answered last: {answer}",
+        "See whether it answers.",
+    ),
+}
+"""What is wrong and what to do, by code."""
+
+
+def _stuck(
+    kind: Kind, name: str, since: datetime, code: str, *, study_instance_uid: str = "", **values: str | int
+) -> StuckWork:
+    reason, advice = SENTENCES[code]
+    return StuckWork(kind, name, since, code, values, reason.format(**values), advice, study_instance_uid)
 
 
 def find(record: Record) -> list[StuckWork]:
@@ -80,13 +115,10 @@ def _silent_processes(states: list[queue_reports.ProcessState]) -> Iterator[Stuc
             for other in states
         )
         if not one.alive and one.stopped_at is None and not successor:
-            yield StuckWork(
-                Kind.PROCESS,
-                one.process_id,
-                one.last_seen_at,
-                f"the {one.kind} on {one.host} (process {one.pid}) fell silent",
-                "look at its log and start it again",
-            )
+            yield _stuck(
+                Kind.PROCESS, one.process_id, one.last_seen_at, "process-silent", process=one.kind, host=one.host,
+                pid=one.pid,
+            )  # fmt: skip
 
 
 def _running(session: Session, now: datetime) -> Iterator[StuckWork]:
@@ -104,14 +136,10 @@ def _running(session: Session, now: datetime) -> Iterator[StuckWork]:
     )
     for job, progress in session.execute(statement):
         if job.lease_expires_at is not None and job.lease_expires_at < now:
-            reason, advice = "its worker fell silent and nobody took it back", "start the dispatcher"
-            since = job.lease_expires_at
+            code, since = "lease-over", job.lease_expires_at
         else:
-            stage = f" in the stage {progress.stage}" if progress else ""
-            reason = f"it has told of no progress{stage}"
-            advice = "wait for the deadline of the worker, or cancel it and try again"
-            since = progress.updated_at if progress else job.started_at or job.updated_at
-        yield StuckWork(Kind.JOB, job.job_id, since, reason, advice, job.study_instance_uid)
+            code, since = "no-progress", progress.updated_at if progress else job.started_at or job.updated_at
+        yield _stuck(Kind.JOB, job.job_id, since, code, study_instance_uid=job.study_instance_uid)
 
 
 def _unclaimed(session: Session, now: datetime, workers: int) -> Iterator[StuckWork]:
@@ -130,8 +158,7 @@ def _unclaimed(session: Session, now: datetime, workers: int) -> Iterator[StuckW
         )
     ).one()
     if count:
-        reason = f"{count} jobs wait and no worker lives"
-        yield StuckWork(Kind.QUEUE, "segment", oldest, reason, "start a worker: `vesselq worker`")
+        yield _stuck(Kind.QUEUE, "segment", oldest, "no-worker", count=count)
 
 
 def _open_studies(session: Session, now: datetime) -> Iterator[StuckWork]:
@@ -143,15 +170,8 @@ def _open_studies(session: Session, now: datetime) -> Iterator[StuckWork]:
         .limit(_MOST)
     )
     for study in session.scalars(statement):
-        yield StuckWork(
-            Kind.STUDY,
-            study.study_instance_uid,
-            study.last_received_at,
-            "it is still being received, and nothing has come for long",
-            "see whether the dispatcher runs and the sender holds its association open; "
-            "`vesselq studies close` takes it as complete",
-            study.study_instance_uid,
-        )
+        uid = study.study_instance_uid
+        yield _stuck(Kind.STUDY, uid, study.last_received_at, "study-open", study_instance_uid=uid)
 
 
 def _undelivered(session: Session, now: datetime) -> Iterator[StuckWork]:
@@ -166,11 +186,8 @@ def _undelivered(session: Session, now: datetime) -> Iterator[StuckWork]:
         .limit(_MOST)
     )
     for destination, count, oldest, answer in session.execute(statement):
-        told = f"; it answered last: {answer}" if answer else ""
-        yield StuckWork(
-            Kind.DELIVERY,
-            destination,
-            oldest,
-            f"{count} objects wait for the destination {destination}{told}",
-            "see whether it answers (`vesselq peers check`)",
-        )
+        values = {"count": count, "destination": destination}
+        if answer:
+            yield _stuck(Kind.DELIVERY, destination, oldest, "undelivered-answer", answer=answer, **values)
+        else:
+            yield _stuck(Kind.DELIVERY, destination, oldest, "undelivered", **values)

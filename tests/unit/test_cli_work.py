@@ -125,7 +125,7 @@ def test_top_puts_stuck_work_first(site: ConsoleSite) -> None:
         console.print(view(site_state(Settings(data_folder=site.folder), site.record)))
     told = captured.get()
     assert told.index("Needs a person") < told.index("No job is running")
-    assert "the listener on" in told
+    assert "The listener on" in told
     assert "start it again" in told
 
 

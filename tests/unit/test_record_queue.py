@@ -132,23 +132,23 @@ def test_jobs_without_a_worker(record: Record, clock: Clock) -> None:
     story.queued(record, _study(2))
     clock.advance(stuck_work.UNCLAIMED_SECONDS + 1)
     found = [one for one in stuck_work.find(record) if one.kind is stuck_work.Kind.QUEUE]
-    assert [one.reason for one in found] == ["2 jobs wait and no worker lives"]
+    assert [one.reason for one in found] == ["2 jobs wait and no worker lives."]
     processes.start(record, "worker", version="1", configuration={})
     assert ("queue", "segment") not in _kinds(record)
 
 
 def test_a_running_job_that_tells_nothing(record: Record, clock: Clock) -> None:
-    """A job whose last report is long ago is stuck in its stage; one whose lease ran out needs the dispatcher."""
+    """A job whose last report is long ago is stuck; one whose lease ran out needs the dispatcher."""
     job = story.running(record, _study(1))
     jobs.heartbeat(record, job, 10 * stuck_work.NO_PROGRESS_SECONDS)
     _progress(record, job.job_id, job.fence)
     clock.advance(stuck_work.NO_PROGRESS_SECONDS + 1)
     (found,) = [one for one in stuck_work.find(record) if one.kind is stuck_work.Kind.JOB]
     assert (found.name, found.study_instance_uid) == (job.job_id, _study(1))
-    assert found.reason == "it has told of no progress in the stage segment"
+    assert found.code == "no-progress"
     clock.advance(10 * stuck_work.NO_PROGRESS_SECONDS)
     (found,) = [one for one in stuck_work.find(record) if one.kind is stuck_work.Kind.JOB]
-    assert found.advice == "start the dispatcher"
+    assert found.advice == "Start the dispatcher."
 
 
 def test_a_study_that_never_ends(record: Record, clock: Clock) -> None:
@@ -172,7 +172,7 @@ def test_a_silent_process_until_it_has_a_successor(record: Record, clock: Clock)
     processes.start(record, "dispatcher", version="1", configuration={})
     clock.advance(processes.SILENT_AFTER_SECONDS + 1)
     (found,) = stuck_work.find(record)
-    assert found.reason.startswith("the dispatcher on ")
+    assert found.reason.startswith("The dispatcher on ")
     processes.start(record, "dispatcher", version="1", configuration={})
     assert stuck_work.find(record) == []
 
