@@ -17,7 +17,9 @@ from console.commands import (
     segmentations,
     services,
     studies,
+    tokens,
     top,
+    users,
 )
 from console.quick_help import HELP_OPTIONS, QuickHelpGroup
 from dicom_core.errors import VesselqError
@@ -51,7 +53,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": list(HELP_OPTIONS)},
 )
-for room in (services, imaging, models, segmentations, studies, jobs, top, peers, rules, audit, configuration, doctor):
+for room in (
+    services, imaging, models, segmentations, studies, jobs, top, peers, rules, audit, users, tokens, configuration,
+    doctor,
+):  # fmt: skip
     room.register(app)
 
 

@@ -4,6 +4,7 @@ import http.client
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ import redis
 from console.child_environment import environment_of
 from console.children import Child, Children
 from console.data_folder import make_data_folder, sole_use
+from console.first_account import offer_first_account
+from console.options import person
 from console.redis_server import (
     find_redis_server,
     make_socket_folder,
@@ -179,10 +182,19 @@ def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     with AllInOne(settings) as site:
+        _offer_first_account(site.settings)
         waiting = threading.Thread(target=_say_when_ready, args=(site,), daemon=True)
         waiting.start()
         over.wait()
         log.info("stopping")
+
+
+def _offer_first_account(settings: Settings) -> None:
+    record = Record(settings.effective_database_url, process="up", user=person())
+    try:
+        offer_first_account(settings, record, sys.stdout)
+    finally:
+        record.close()
 
 
 def _say_when_ready(site: AllInOne) -> None:
@@ -196,7 +208,7 @@ def _say_when_ready(site: AllInOne) -> None:
         "ready",
         ae_title=listener.ae_title,
         listener=f"{listener.host}:{listener.port}",
-        web=f"http://{web.host}:{web.port}/",
+        web=f"{'https' if web.certificate_file else 'http'}://{web.host}:{web.port}/",
         data_folder=str(site.settings.data_folder),
         peers=len(site.settings.peers),
     )
@@ -241,10 +253,19 @@ def _takes_connections(host: str, port: int) -> bool:
         return False
 
 
+def _connection(web: WebSettings) -> http.client.HTTPConnection:
+    if web.certificate_file is None:
+        return http.client.HTTPConnection(_reachable(web.host), web.port, timeout=2)
+    # our own server on this machine, under a name that its certificate does not have; nothing secret is sent
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(_reachable(web.host), web.port, timeout=2, context=context)
+
+
 def _is_healthy(web: WebSettings) -> bool:
     """Whether ``GET /healthz`` of our own server answers 200."""
     name = web.allowed_hosts[0] if web.allowed_hosts else "localhost"
-    connection = http.client.HTTPConnection(_reachable(web.host), web.port, timeout=2)
+    connection = _connection(web)
     try:
         connection.request("GET", "/healthz", headers={"Host": name.replace("*", "localhost")})
         return connection.getresponse().status == http.HTTPStatus.OK

@@ -1,9 +1,10 @@
 """The tables of the settings, each one a frozen pydantic model. ``dicom_core.settings`` puts them together."""
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -60,6 +61,14 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return _HOST_NAME.fullmatch(text) is not None
     return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to this address is reached from its own machine only."""
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _all_addresses(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -329,6 +338,17 @@ class OidcSettings(Table):
     )
     ca_file: Path | None = Field(None, description="Certificates to trust, PEM; empty: the system's.")
 
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if not self.issuer:
+            return self
+        url = urlsplit(self.issuer)
+        if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
+            raise ValueError("issuer must be an https URL: what it says decides who may do what")
+        if not self.client_id:
+            raise ValueError("client_id is missing: it is what the provider calls this site")
+        return self
+
 
 class WebSettings(Table):
     """The web pages and the JSON API."""
@@ -348,6 +368,10 @@ class WebSettings(Table):
     certificate_file: Path | None = Field(None, description="Serve HTTPS with this certificate, PEM.")
     key_file: Path | None = Field(None, description="Its private key, PEM.")
     behind_https: bool = Field(False, description="A proxy before it speaks HTTPS: cookies are marked Secure.")
+    proxies: Addresses = Field(
+        ("127.0.0.1", "::1"),
+        description="With behind_https: addresses or networks of that proxy, whose X-Forwarded-For is believed.",
+    )
     metrics_from: Addresses = Field(
         ("127.0.0.1", "::1"), description="Addresses or networks that may read /metrics without a token."
     )
@@ -358,3 +382,9 @@ class WebSettings(Table):
     )
     language: Literal["auto", "en", "zh"] = Field("auto", description='Of the pages; "auto": what the browser wants.')
     oidc: OidcSettings = Field(OidcSettings(), description="Signing in by OpenID Connect; a table of its own.")
+
+    @model_validator(mode="after")
+    def _open_to_this_machine_only(self) -> Self:
+        if self.sign_in == "off" and not is_loopback(self.host):
+            raise ValueError(f'sign_in = "off" is for a loopback address, not for {self.host}')
+        return self

@@ -18,6 +18,8 @@ COMMANDS = (
     ["studies", "close"], ["jobs"], ["jobs", "priority"], ["jobs", "resend"], ["retry"], ["cancel"],
     ["top"], ["peers"], ["peers", "check"], ["peers", "resend"], ["rules"], ["rules", "explain"], ["rules", "try"],
     ["audit"], ["audit", "verify"], ["db"], ["db", "upgrade"],
+    ["users"], ["users", "list"], ["users", "add"], ["users", "roles"], ["users", "password"], ["users", "disable"],
+    ["users", "enable"], ["tokens"], ["tokens", "list"], ["tokens", "create"], ["tokens", "revoke"],
     ["config"], ["config", "init"], ["config", "check"], ["doctor"], ["models"], ["models", "list"],
     ["models", "show"], ["models", "convert"], ["models", "verify"], ["models", "predict"], ["models", "benchmark"],
     ["models", "export-onnx"], ["seg"], ["seg", "show"], ["seg", "compare"], ["version"],
