@@ -1,24 +1,21 @@
 """The JSON API under ``/api/v1`` and ``/healthz``."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
 from console.output import jsonable, software_version
-from console.web.access import Auditor, Caller, Reader, SomebodySignedIn
+from console.web.access import Reader, SomebodySignedIn
 from console.web.previews import preview_of
 from console.web.request_values import JobId, Limit, MaybeStudyUID, StudyUID, TheRecord, TheSettings, refuse
-from db import audit, jobs, migrate, processes, reports
-from db.session import Record
+from db import jobs, migrate, processes, reports
 from dicom_core.job import JobState
 from dicom_core.study import StudyState
 from worker.pictures.preview_files import MEDIA_TYPES
 
 router = APIRouter()
 _STATES = frozenset({*(state.value for state in StudyState), *(state.value for state in JobState)})
-_EVENTS = frozenset(event.word for event in audit.Event)
 
 
 @router.get("/healthz", tags=["health"])
@@ -108,38 +105,3 @@ def show_one_preview(_: Reader, record: TheRecord, settings: TheSettings, job_id
     """One of the pictures of a job's result; a series has those that fit it. Names as below `results/` on disk."""
     path = preview_of(jobs.get(record, job_id), settings.results_folder, name)
     return FileResponse(path, media_type=MEDIA_TYPES[name])
-
-
-@router.get("/api/v1/audit", tags=["audit"])
-def read_audit(
-    caller: Auditor,
-    record: TheRecord,
-    study_instance_uid: MaybeStudyUID = "",
-    ae_title: Annotated[str, Query(max_length=16, description="Only of this AE title.")] = "",
-    event: Annotated[str, Query(max_length=32, description="Only this event.")] = "",
-    since: Annotated[datetime | None, Query(description="From this time on, with a zone.")] = None,
-    until: Annotated[datetime | None, Query(description="Before this time, with a zone.")] = None,
-    failed: Annotated[bool, Query(description="Only what did not succeed.")] = False,
-    limit: Limit = 1000,
-) -> dict[str, Any]:
-    """Audit events in the order in which they were written. The reading itself is written as well."""
-    if event and event not in _EVENTS:
-        raise refuse(f"no such event; there are {', '.join(sorted(_EVENTS))}")
-    if any(moment is not None and moment.tzinfo is None for moment in (since, until)):
-        raise refuse("a time needs a zone, for example 2026-05-04T03:02:01Z")
-    query = reports.AuditQuery(
-        study_instance_uid=study_instance_uid, ae_title=ae_title, event=event, since=since, until=until,
-        failed_only=failed, limit=limit,
-    )  # fmt: skip
-    return {"events": jsonable(audited_rows(record, query, caller))}
-
-
-def audited_rows(record: Record, query: reports.AuditQuery, caller: Caller) -> list[reports.AuditRow]:
-    """Read the audit log after writing into it that it is read (PS3.15 section A.5.3.2).
-
-    Raises:
-        AuditError: The reading cannot be recorded, so it does not happen.
-    """
-    asked = {name: value for name, value in jsonable(query).items() if value}
-    audit.record_event(record, audit.Event.AUDIT_READ, address=caller.address, detail={"by": "web", **asked})
-    return reports.audit_rows(record, query)
