@@ -138,7 +138,6 @@ def _shown(
         "searched": rows is not None,
         "older": f"/audit?{urlencode({**given, 'before': found.before})}" if found.before else "",
         "exports": {word: f"/api/v1/audit/export?{urlencode({**given, 'form': word})}" for word in FORMS},
-        "forms": FORMS,
         "events": EVENTS,
         "outcomes": OUTCOMES,
         "of_patient": of_patient,
