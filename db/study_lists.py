@@ -44,6 +44,7 @@ class JobLine:
     model_version: str
     priority: int
     created_at: datetime
+    finished_at: datetime | None
     stage: str
     share: float
 
@@ -224,7 +225,7 @@ def _jobs(session: Session, uids: Sequence[str]) -> defaultdict[str, list[JobLin
         found[row.study_instance_uid].append(
             JobLine(
                 row.job_id, JobState(row.state), row.reason, row.modality, row.rule, row.segmenter, row.model,
-                row.model_version, row.priority, row.created_at, stage, share,
+                row.model_version, row.priority, row.created_at, row.finished_at, stage, share,
             )
         )  # fmt: skip
     return found

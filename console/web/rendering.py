@@ -84,6 +84,7 @@ def environment(language: str) -> Environment:
         "iso": iso_time,
         "short_uid": short_uid,
         "size": shown_size,
+        "plain": plain_text,
         "duration": partial(shown_duration, word),
         "thousands": lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
     }
@@ -129,6 +130,15 @@ def iso_time(moment: datetime | str | None) -> str:
 def short_uid(uid: str, head: int = 8, tail: int = 14) -> str:
     """A UID that fits a column: its beginning and, since that differs, its end."""
     return uid if len(uid) <= head + tail + 1 else f"{uid[:head]}…{uid[-tail:]}"
+
+
+def plain_text(value: object) -> str:
+    """A value out of JSON for a reader: lists and tables without brackets and quotation marks."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {plain_text(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(plain_text(one) for one in value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def shown_size(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from db import estimates, study_pages, viewings
 from db.audit_queries import AuditQuery, audit_rows
 from db.reports import DeliverySummary
 from db.throughput import stage_seconds
+from dicom_core.chain import names_in
 from dicom_core.job import CANCELLABLE, RESENDABLE, RETRYABLE_BY_OPERATOR, Job, JobState
 from dicom_core.settings import Settings
 from worker.segmenters import registry
@@ -52,7 +54,7 @@ def study_page(
             "seconds_left": estimates.seconds_to_result(record) if _waits(current) else {},
             "events": audit_rows(record, query) if with_trail else None,
             "viewer_url": _viewer_url(settings, study_instance_uid),
-            "segmenters": registry.configured(settings.models) if caller.may("operate") else (),
+            "segmenters": _segmenters(settings) if caller.may("operate") else (),
             "uid_name": uid_name,
         },
     )
@@ -90,6 +92,16 @@ def series_page(
 def uid_name(uid: str) -> str:
     """The name that PS3.6 gives a UID, or the UID."""
     return UID(uid).name if uid else ""
+
+
+@cache
+def _ready_systems() -> tuple[str, ...]:
+    return registry.configured({})  # asks every plug-in, which takes long
+
+
+def _segmenters(settings: Settings) -> list[str]:
+    """What a person may choose: systems that need no folder of weights, and the models of the settings."""
+    return sorted({*_ready_systems(), *(name for name in settings.models if len(names_in(name)) == 1)})
 
 
 def _waits(jobs: Sequence[Job]) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from db.stuck_work import SENTENCES
+
 STATES: Mapping[str, str] = {
     "RECEIVING": "Receiving",
     "COMPLETE": "Complete",
@@ -64,6 +66,7 @@ STAGES: Mapping[str, str] = {
     "preview": "Writing previews",
     "encode": "Encoding objects",
     "validate": "Validating objects",
+    "keep": "Keeping the result",
 }
 """What a worker does with a job, in this order."""
 
@@ -77,3 +80,25 @@ SCOPES: Mapping[str, str] = {
     "audit": "Read the audit log",
 }
 """What a token may do."""
+
+PROCESSES: Mapping[str, str] = {
+    "listener": "Listener",
+    "dispatcher": "Dispatcher",
+    "worker": "Worker",
+    "web": "Web pages",
+}
+"""Kinds of process."""
+
+DESTINATIONS: Mapping[str, str] = {"storage_scu": "C-STORE", "stow_rs": "STOW-RS", "folder": "Folder"}
+"""Kinds of destination."""
+
+JOINS: Mapping[str, str] = {
+    "all": "all of these hold",
+    "any": "at least one of these holds",
+    "not": "this does not hold",
+}
+"""What joins the comparisons of a rule."""
+
+STUCK_REASONS: Mapping[str, str] = {code: reason for code, (reason, _) in SENTENCES.items()}
+STUCK_ADVICE: Mapping[str, str] = {code: advice for code, (_, advice) in SENTENCES.items()}
+"""Why work does not go on, and what to do."""

@@ -139,7 +139,7 @@ def test_study_page_has_everything(site: ConsoleSite, client: TestClient) -> Non
     assert "192.0.2.1" in text
     assert "X-Ray Angiographic Image Storage" in text
     assert "Explicit VR Little Endian" in text
-    assert "The rule xray-angiography chose ridge. The result goes to pacs." in text
+    assert "The rule “xray-angiography” chose ridge. The result goes to pacs." in text
     assert "Segmenting" in text
     assert "1.5 s" in text
     assert "2.25.1" in text
@@ -366,7 +366,7 @@ def test_pages_in_chinese(site: ConsoleSite, client: TestClient) -> None:
     wanting = {"Accept-Language": "zh-CN"}
     page = client.get("/studies/1.2.3", headers=wanting).text
     assert '<html lang="zh"' in page
-    assert all(word in page for word in ("审计轨迹", "完成", "规则 xray-angiography 选择了 ridge。"))
+    assert all(word in page for word in ("审计轨迹", "完成", "规则“xray-angiography”选择了 ridge。"))
     assert client.get("/appearance?language=en&next=/studies/1.2.3").headers["Location"] == "/studies/1.2.3"
     assert "Audit trail" in client.get("/studies/1.2.3", headers=wanting).text
 
