@@ -38,9 +38,10 @@ def run(settings: Settings) -> None:
     over = threading.Event()
     beat = threading.Thread(target=_beat, args=(record, process_id, over), name="beat", daemon=True)
     beat.start()
+    application = make_application(settings, record)
     server = uvicorn.Server(
         uvicorn.Config(
-            make_application(settings, record),
+            application,
             host=settings.web.host,
             port=settings.web.port,
             log_config=None,
@@ -53,6 +54,7 @@ def run(settings: Settings) -> None:
 
     def end(*_: object) -> None:
         server.should_exit = True
+        application.state.live_feed.stop()  # pages that are open would hold their connection
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)  # uvicorn raises the signal once more when it is done: it must not end us early
