@@ -8,7 +8,6 @@ from datetime import datetime
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import aliased, selectinload
 
-from db.audit_queries import AuditQuery, AuditRow, audit_rows  # noqa: F401  until all callers use db.audit_queries
 from db.jobs import as_job
 from db.models import (
     AssociationRow,

@@ -8,7 +8,7 @@ import typer
 from console.demo.outcome import Outcome
 from console.output import in_words, print_json, print_table
 from db.audit import Verification
-from db.reports import AuditRow
+from db.audit_queries import AuditRow
 from dicom_core.settings import Settings
 
 

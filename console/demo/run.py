@@ -18,6 +18,7 @@ from console.demo.result_pacs import AE_TITLE, ResultPacs, find_result_pacs
 from console.demo.studies import DemoStudy, demo_studies
 from console.up import AllInOne
 from db import audit, reports
+from db.audit_queries import AuditQuery, audit_rows
 from db.session import Record
 from dicom_core.default_rules import DEFAULT_RULES
 from dicom_core.errors import NotFoundError, UnavailableError
@@ -76,7 +77,7 @@ def run_demo(*, data_folder: Path | None, keep: bool, json: bool, seed: int) -> 
             outcomes = save_previews(outcomes, folder.with_name(f"{folder.name}-previews"))
         chain = audit.verify(record)
         table.close()
-        trail = reports.audit_rows(record, reports.AuditQuery(study_instance_uid=studies[0].study_instance_uid))
+        trail = audit_rows(record, AuditQuery(study_instance_uid=studies[0].study_instance_uid))
         if json:
             print_as_json(outcomes, chain, folder if data_folder or keep else None)
         else:

@@ -15,6 +15,7 @@ import worker_bench
 from sqlalchemy import select
 
 from db import audit, job_actions, jobs, register, reports, retention
+from db.audit_queries import AuditQuery, audit_rows
 from db.models import JobProgress, JobRow
 from db.session import Record
 from dicom_core.job import JobState
@@ -77,7 +78,7 @@ def test_job_becomes_a_kept_result_and_is_delivered(benches: Any, tmp_path: Path
     assert job.state is JobState.DONE
     sent = list((tmp_path / "shelf").rglob("*.dcm"))
     assert [str(pydicom.dcmread(path).SOPInstanceUID) for path in sent] == [job.seg.sop_instance_uid]
-    events = [row.event for row in reports.audit_rows(bench.record, reports.AuditQuery(job_id=job_id))]
+    events = [row.event for row in audit_rows(bench.record, AuditQuery(job_id=job_id))]
     assert events == [
         "job-queued", "job-running", "seg-created", "transfer-begun", "job-state", "instances-sent", "job-state",
         "job-state",

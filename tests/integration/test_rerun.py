@@ -10,7 +10,8 @@ import pytest
 import worker_bench
 
 from console.runs import run_again
-from db import audit, jobs, reports, studies
+from db import audit, jobs, studies
+from db.audit_queries import AuditQuery, audit_rows
 from dicom_core.job import Job, JobState
 from dicom_core.prompt import Prompt
 from worker.delivery import run_next_delivery
@@ -96,7 +97,7 @@ def test_question_becomes_a_second_object(site: Site) -> None:
     sent = {str(pydicom.dcmread(path).SOPInstanceUID) for path in (site.settings.data_folder / "shelf").rglob("*.dcm")}
     assert {before.SOPInstanceUID, after.SOPInstanceUID} < sent
     assert len(sent) == 3
-    (made,) = reports.audit_rows(site.record, reports.AuditQuery(job_id=job.job_id, event="seg-created"))
+    (made,) = audit_rows(site.record, AuditQuery(job_id=job.job_id, event="seg-created"))
     told = {name: made.detail[name] for name in ("prompt", "semiautomatic", "answer")}
     assert told == {"prompt": "Gefäße; 1 box", "semiautomatic": True, "answer": "Sure: Gefäße."}
     assert audit.verify(site.record).first_bad_sequence is None

@@ -16,6 +16,7 @@ from pydicom.uid import SegmentationStorage
 from scripted_scp import ScriptedSCP
 
 from db import audit, deliveries, job_actions, jobs, reports
+from db.audit_queries import AuditQuery, audit_rows
 from db.deliveries import DeliveryRow
 from db.session import Record
 from dicom_core.errors import SpoolError, TransientDeliveryError
@@ -105,7 +106,7 @@ def test_each_destination_gets_what_it_wants(site: Callable[..., Site], tmp_path
     assert here.job(job_id).state is JobState.DONE
     assert uids_in(tmp_path / "reading") == {result.sop_instance_uid for result in job.results}
     assert uids_in(tmp_path / "plain") == {job.seg.sop_instance_uid}
-    sent = [row.detail for row in reports.audit_rows(here.record, reports.AuditQuery(event="instances-sent"))]
+    sent = [row.detail for row in audit_rows(here.record, AuditQuery(event="instances-sent"))]
     assert len(sent) == 5
     reading = [one["kind"] for one in sent if one["destination"] == "reading"]
     assert reading == ["seg", "overlay", "overlay", "report"]

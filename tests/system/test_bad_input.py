@@ -14,7 +14,8 @@ from pydicom.errors import InvalidDicomError
 from running_site import RunningSite, running_site, site_settings
 from steady_scu import SteadySender, data_set_bytes
 
-from db import audit, reports
+from db import audit
+from db.audit_queries import AuditQuery, audit_rows
 from dicom_core.job import FINISHED, JobState
 
 SHARED = Path(os.environ.get("VESSELQ_SHARED", "../shared")).resolve()
@@ -125,7 +126,7 @@ def test_series_without_uids_is_refused(site: RunningSite) -> None:
             opened, str(dataset.SOPInstanceUID), data_set_bytes(dataset), sop_class=str(dataset.SOPClassUID)
         )
     assert 0xC000 <= answer.status <= 0xCFFF
-    refused = reports.audit_rows(site.record, reports.AuditQuery(event="instance-refused"))
+    refused = audit_rows(site.record, AuditQuery(event="instance-refused"))
     assert any(row.ae_title == "TESTER" for row in refused)
 
 

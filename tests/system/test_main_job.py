@@ -15,6 +15,7 @@ from running_site import AE_TITLE, EVERYTHING, RunningSite, running_site, site_s
 from seg_checks import dciodvfy_messages
 
 from db import audit, reports
+from db.audit_queries import AuditQuery, audit_rows
 from dicom_core.job import JobState
 
 SOURCES: dict[str, Callable[[], list[Dataset]]] = {
@@ -150,7 +151,7 @@ def test_the_audit_log_tells_the_story(hospital: Hospital) -> None:
     _storescu(hospital.vesselq.port, dicom_sources.save(source, hospital.folder / "audit"))
     hospital.vesselq.wait_until_settled(study)
     record = hospital.vesselq.record
-    rows = reports.audit_rows(record, reports.AuditQuery(study_instance_uid=study))
+    rows = audit_rows(record, AuditQuery(study_instance_uid=study))
     told = [row.event for row in rows]
     for event in ("study-receiving", "instances-received", "study-complete", "job-queued", "job-running", "seg-created",
                   "transfer-begun", "instances-sent"):  # fmt: skip

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from console import asking
 from console.cli import app
 from db import jobs, reports
+from db.audit_queries import AuditQuery, audit_rows
 from db.session import Record
 from dicom_core.errors import InvalidPromptError
 from dicom_core.job import JobState
@@ -133,7 +134,7 @@ def test_rerun_makes_a_job(site: Site) -> None:
     assert result.exit_code == 0, result.stderr
     job = jobs.get(site.record, json.loads(result.stdout)["job_id"])
     assert (job.state, job.generation, job.destinations) == (JobState.QUEUED, 2, ("shelf",))
-    (row,) = reports.audit_rows(site.record, reports.AuditQuery(event="run-requested"))
+    (row,) = audit_rows(site.record, AuditQuery(event="run-requested"))
     assert row.user
     assert (row.detail["by"], row.detail["semiautomatic"]) == ("console", True)
     assert f"job {job.job_id} of generation 2 is QUEUED: ridge" in site.rerun("--segmenter", "ridge").stdout

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from console import options
 from console.cli import app
-from db.reports import AuditRow
+from db.audit_queries import AuditRow
 from dicom_core.job import JobState
 
 Run = Callable[..., Result]

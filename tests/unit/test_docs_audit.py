@@ -24,14 +24,9 @@ from dicom_core.pseudonym import patient_hash
 
 STUDY = "2.25.165883192560704689656146119960931434275"
 UNANSWERED = "2.25.7"
-QUESTIONS = {
-    int(number): body
-    for number, body in re.findall(
-        r"^## (\d+)\. .*?$\n(.*?)(?=^## |\Z)",
-        (DOCS / "how-to" / "audit.md").read_text(encoding="utf-8"),
-        re.MULTILINE | re.DOTALL,
-    )
-}
+_SECTION = re.compile(r"^## (\d+)\. .*?$\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_PAGE = (DOCS / "how-to" / "audit.md").read_text(encoding="utf-8")
+QUESTIONS = {int(number): body for number, body in _SECTION.findall(_PAGE)}
 EXPECTED = {
     1: "study-complete", 2: "anna", 3: STUDY, 4: "study-viewed", 5: "association-refused", 6: "instances-received",
     7: "job-failed", 8: UNANSWERED, 9: "seg-created", 10: STUDY, 11: "holds", 12: "study-complete",

@@ -6,8 +6,8 @@ import pytest
 from record_story import STUDY, assert_sound, complete, events, queued, ready, receive, set_state, state, words
 
 from db import deliveries, job_actions, jobs, register, reports, retention
+from db.audit_queries import AuditQuery, audit_rows
 from db.models import JobRow
-from db.reports import AuditQuery
 from dicom_core.errors import ConflictError, NotFoundError
 from dicom_core.job import JobState
 
@@ -92,17 +92,17 @@ def test_the_audit_log_is_searched(record, clock):
     clock.advance(60)
     middle = record.now()
     register.mark_missing(record, f"{STUDY}.1.1", "gone")
-    everything = reports.audit_rows(record, AuditQuery())
+    everything = audit_rows(record, AuditQuery())
     assert [row.sequence for row in everything] == [row.sequence for row in events(record)]
-    study_words = [row.event for row in reports.audit_rows(record, AuditQuery(study_instance_uid=STUDY))]
+    study_words = [row.event for row in audit_rows(record, AuditQuery(study_instance_uid=STUDY))]
     assert study_words == ["study-receiving", "instances-received", "study-complete", "job-queued", "instance-missing"]
-    assert [row.event for row in reports.audit_rows(record, AuditQuery(job_id=job.job_id))] == ["job-queued"]
-    assert len(reports.audit_rows(record, AuditQuery(ae_title="SENDER"))) == 2
-    assert len(reports.audit_rows(record, AuditQuery(event="study-complete"))) == 1
-    assert [row.event for row in reports.audit_rows(record, AuditQuery(failed_only=True))] == ["instance-missing"]
-    assert [row.event for row in reports.audit_rows(record, AuditQuery(since=middle))] == ["instance-missing"]
-    assert len(reports.audit_rows(record, AuditQuery(until=middle))) == len(everything) - 1
-    assert [row.sequence for row in reports.audit_rows(record, AuditQuery(limit=2))] == [
+    assert [row.event for row in audit_rows(record, AuditQuery(job_id=job.job_id))] == ["job-queued"]
+    assert len(audit_rows(record, AuditQuery(ae_title="SENDER"))) == 2
+    assert len(audit_rows(record, AuditQuery(event="study-complete"))) == 1
+    assert [row.event for row in audit_rows(record, AuditQuery(failed_only=True))] == ["instance-missing"]
+    assert [row.event for row in audit_rows(record, AuditQuery(since=middle))] == ["instance-missing"]
+    assert len(audit_rows(record, AuditQuery(until=middle))) == len(everything) - 1
+    assert [row.sequence for row in audit_rows(record, AuditQuery(limit=2))] == [
         row.sequence for row in everything[-2:]
     ]
 

@@ -15,7 +15,8 @@ from console.web import access
 from console.web.access import PUBLIC, Caller, is_within, needs_of
 from console.web.application import make_application
 from console.web.rate_limits import RateLimit
-from db import accounts, api_tokens, reports, sign_in_sessions
+from db import accounts, api_tokens, sign_in_sessions
+from db.audit_queries import AuditQuery, AuditRow, audit_rows
 from db.models import SignInSession
 from dicom_core.errors import TooManyRequestsError
 from dicom_core.roles import Role, Scope, scopes_of
@@ -43,8 +44,8 @@ def routes(site: ConsoleSite) -> list[RouteContext]:
     return found
 
 
-def refusals(site: ConsoleSite) -> list[reports.AuditRow]:
-    return reports.audit_rows(site.record, reports.AuditQuery(event="access-refused"))
+def refusals(site: ConsoleSite) -> list[AuditRow]:
+    return audit_rows(site.record, AuditQuery(event="access-refused"))
 
 
 def test_every_address_demands_something(routes: list[RouteContext]) -> None:
@@ -211,7 +212,7 @@ def test_tokens_end_and_can_be_revoked(site: ConsoleSite) -> None:
     assert client.get("/api/v1/audit").status_code == 403
     api_tokens.revoke(site.record, made.token_id)
     assert client.get("/api/v1/studies").status_code == 401
-    rows = reports.audit_rows(site.record, reports.AuditQuery(event="access-refused"))
+    rows = audit_rows(site.record, AuditQuery(event="access-refused"))
     assert [row.user for row in rows] == ["token:nightly", ""]
     with site.record.reading() as session:
         from db.models import ApiToken

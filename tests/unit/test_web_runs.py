@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from web_client import open_to_all, signed_in, stranger, with_token
 
 from db import jobs, reports
+from db.audit_queries import AuditQuery, audit_rows
 from db.session import Record
 from dicom_core.job import JobState
 from dicom_core.prompt import Prompt
@@ -78,7 +79,7 @@ def test_question_becomes_a_job(site: Site) -> None:
     assert (asked.questions[0].segment, asked.boxes[0].bottom) == ("artery", 9)
     assert job.input_hash == site.job.input_hash
     assert job.configuration_hash != site.job.configuration_hash
-    (row,) = reports.audit_rows(site.record, reports.AuditQuery(event="run-requested"))
+    (row,) = audit_rows(site.record, AuditQuery(event="run-requested"))
     assert (row.address, row.detail["by"], row.detail["prompt"]) == ("127.0.0.1", "web", "artery; 1 box")
     again = site.client().post(site.address, json=site.body(prompt=prompt))
     assert again.json()["job"]["job_id"] == job.job_id
@@ -135,7 +136,7 @@ def test_other_roles_may_not_ask(site: Site, roles: tuple[str, ...]) -> None:
     answer = signed_in(site, roles).post(site.address, json=site.body())
     assert (answer.status_code, "scope operate" in answer.json()["detail"]) == (403, True)
     assert site.jobs() == 1
-    (row,) = reports.audit_rows(site.record, reports.AuditQuery(event="access-refused"))
+    (row,) = audit_rows(site.record, AuditQuery(event="access-refused"))
     assert (row.user, row.address, row.detail["needs"]) == ("-".join(roles) or "nothing", "127.0.0.1", "operate")
     assert row.detail["path"] == "/api/v1/studies/{study_instance_uid}/runs"
 
@@ -143,7 +144,7 @@ def test_other_roles_may_not_ask(site: Site, roles: tuple[str, ...]) -> None:
 def test_the_audit_log_names_the_person(site: Site) -> None:
     """A run that an operator asks for is the operator's."""
     assert signed_in(site, name="ada").post(site.address, json=site.body()).status_code == 202
-    (row,) = reports.audit_rows(site.record, reports.AuditQuery(event="run-requested"))
+    (row,) = audit_rows(site.record, AuditQuery(event="run-requested"))
     assert (row.user, row.address) == ("ada", "127.0.0.1")
 
 

@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from web_client import ADDRESS, csrf_of, open_to_all, signed_in, stranger, with_token
 
-from db import accounts, api_tokens, reports
+from db import accounts, api_tokens
+from db.audit_queries import AuditQuery, AuditRow, audit_rows
 from dicom_core.errors import NotSignedInError
 
 PASSWORD = "correct horse battery"
@@ -31,8 +32,8 @@ def sign_in(client: TestClient, name: str, password: str, *, next_page: str = "/
     return client.post("/sign-in", data=fields, headers={"Origin": ADDRESS})
 
 
-def events(site: ConsoleSite, word: str) -> list[reports.AuditRow]:
-    return reports.audit_rows(site.record, reports.AuditQuery(event=word))
+def events(site: ConsoleSite, word: str) -> list[AuditRow]:
+    return audit_rows(site.record, AuditQuery(event=word))
 
 
 def test_signing_in_and_out(site: ConsoleSite) -> None:
