@@ -20,11 +20,17 @@ from console.web import (
     appearance,
     audit_api,
     audit_page,
+    health,
     live,
     metrics,
     pages,
+    peers_page,
+    provider_sign_in,
+    queue_page,
+    rules_page,
     runs,
     sign_in,
+    work_api,
 )
 from console.web.access import needs
 from console.web.answers import answer_error
@@ -34,7 +40,6 @@ from console.web.rate_limits import RateLimit
 from db.session import Record
 from dicom_core.errors import VesselqError
 from dicom_core.settings import Settings
-
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 SECURITY_HEADERS = {
@@ -60,12 +65,18 @@ class _Room(Protocol):
 
 _ROOMS: tuple[_Room, ...] = (
     api,
+    health,
     runs,
     actions,
+    work_api,
     audit_api,
     accounts_api,
     appearance,
     sign_in,
+    provider_sign_in,
+    queue_page,
+    peers_page,
+    rules_page,
     audit_page,
     accounts_page,
 )

@@ -29,6 +29,11 @@ def visitor_cookie(web: WebSettings) -> str:
     return _cookie("visitor", web)
 
 
+def provider_cookie(web: WebSettings) -> str:
+    """Name of the cookie of who is on the way to the identity provider and back."""
+    return _cookie("provider", web)
+
+
 def is_https(web: WebSettings) -> bool:
     """Whether browsers reach us over HTTPS."""
     return web.certificate_file is not None or web.behind_https

@@ -19,7 +19,7 @@ from dicom_core.settings import Settings
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 NextPage = Annotated[str, Query(alias="next", max_length=2000)]
-_TOO_MANY = "too many tries to sign in from this address; wait a minute"
+TOO_MANY = "too many tries to sign in from this address; wait a minute"
 
 
 @router.get("/sign-in", response_model=None)
@@ -35,7 +35,7 @@ def sign_in(request: Request, record: TheRecord, settings: TheSettings, form: Ch
     """Sign in with name and password; a wrong one is answered with the form and one sentence."""
     next_page, address = own_page(text_of(form, "next")), address_of(request)
     try:
-        sign_ins(request).check(address, _TOO_MANY)
+        sign_ins(request).check(address, TOO_MANY)
         name, password = text_of(form, "name", 128), text_of(form, "password", LONGEST_PASSWORD + 1)
         account = accounts.check_password(record, name.strip(), password, address=address)
     except TooManyRequestsError as error:
@@ -77,9 +77,9 @@ def _form(
     return page(request, "sign_in.html", values, status=status)
 
 
-def refused_page(request: Request, settings: Settings, error: VesselqError, *, status: int) -> HTMLResponse:
+def refused_page(request: Request, settings: Settings, error: VesselqError) -> HTMLResponse:
     """The form again, with what the identity provider or we had to object."""
-    return _form(request, settings, "/", str(error), status=status)
+    return _form(request, settings, "/", str(error), status=503 if error.retryable else 401)
 
 
 @router.post("/sign-out")
@@ -109,7 +109,7 @@ def change_password(
     old, new, again = (text_of(form, name, LONGEST_PASSWORD + 1) for name in ("old", "new", "again"))
     account = caller.signed_in.account
     try:
-        sign_ins(request).check(caller.address, _TOO_MANY)
+        sign_ins(request).check(caller.address, TOO_MANY)
         if new != again:
             raise ConfigurationError("the new password was not repeated as it is")
         accounts.change_own_password(record, account.user_name, old, new, address=caller.address)
