@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, Operational
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from dicom_core.errors import UnavailableError
+from dicom_core.errors import ConfigurationError, UnavailableError
 
 BUSY_TIMEOUT_SECONDS = 30
 """How long a writer waits for the others before it gives up."""
@@ -37,6 +37,8 @@ _POSTGRESQL_OPTIONS = " ".join(
         "timezone=UTC",
     )
 )
+_INSUFFICIENT_PRIVILEGE = "42501"
+"""SQLSTATE of PostgreSQL."""
 _strict_json = partial(json.dumps, allow_nan=False)
 """Not-a-number is no JSON: PostgreSQL refuses it, so SQLite does as well."""
 _SQLITE_CLOCK = text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")
@@ -123,10 +125,14 @@ class Record:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn what a driver says when the database is away into UnavailableError; other errors are ours and stay."""
+    """Turn what a driver says when the database is away or forbids something into our words; other errors stay."""
     try:
         yield
     except SQLAlchemyError as error:
+        if getattr(getattr(error, "orig", None), "sqlstate", "") == _INSUFFICIENT_PRIVILEGE:
+            raise ConfigurationError(
+                f"the account of database_url may not do this ({_first_line(error)}): use the one that owns the tables"
+            ) from error
         # DatabaseError itself, not one of its kinds: a damaged SQLite file
         # InternalError: PostgreSQL became a standby, or ended a session that was idle for too long
         away = isinstance(error, OperationalError | InternalError | PoolTimeoutError) or type(error) is DatabaseError

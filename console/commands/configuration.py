@@ -19,9 +19,10 @@ def register(app: typer.Typer) -> None:
     app.add_typer(config_group, name="config", help="Write an example of the settings file; check one.")
     database_group = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
     database_group.command("upgrade")(upgrade)
-    # a group of one command would otherwise become that command
-    database_group.callback()(lambda: None)
-    app.add_typer(database_group, name="db", help="Bring the database to the schema of this release.")
+    database_group.command("grant")(grant)
+    app.add_typer(
+        database_group, name="db", help="Bring the database to the schema of this release; bind the processes' account."
+    )
     app.command()(version)
 
 
@@ -120,6 +121,49 @@ def upgrade(
         print_json({"before": before, "after": after})
     else:
         typer.echo(f"the database has schema {after}" + ("" if before == after else f" (before: {before or 'none'})"))
+
+
+def grant(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="The PostgreSQL role under which the processes work.")],
+    password_file: Annotated[
+        Path | None,
+        typer.Option("--password-file", metavar="FILE", help="Give it the password that is in this file."),
+    ] = None,
+    config: options.Config = None,
+    data_folder: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Let a PostgreSQL role do the work of the processes, which only ever add to the audit log.
+
+    Run it with the database_url of the owner of the tables, after every `vesselq db upgrade`. The role is made when it
+    is not there.
+    """
+    from console.output import print_json
+    from db import migrate, roles
+
+    settings = options.settings_of(config, data_folder)
+    password = _password(password_file) if password_file is not None else None
+    with options.open_record(settings) as record:
+        roles.grant(record, role, password)
+        revision = migrate.current_revision(record)
+    if json:
+        print_json({"role": role, "schema": revision})
+    else:
+        typer.echo(
+            f"{role} has the rights that the processes need on schema {revision}; it can only add to the audit log"
+        )
+
+
+def _password(file: Path) -> str:
+    from dicom_core.errors import ConfigurationError
+
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the password in {file} cannot be read") from error
+    if not password:
+        raise ConfigurationError(f"{file} is empty: write the password of the role into it")
+    return password
 
 
 def version(json: options.Json = False) -> None:

@@ -1,6 +1,7 @@
 """The tests of the record once more, on PostgreSQL: same tests, same answers.
 
-Every ``test_record_*.py`` below ``tests/unit`` is loaded here; the fixtures see this folder and hand out PostgreSQL.
+Every ``test_record_*.py`` below ``tests/unit`` is loaded here, with its fixtures, whose names must differ; those of the
+record see this folder and hand out PostgreSQL, under the account of the processes.
 """
 
 import importlib.util
@@ -17,3 +18,6 @@ for _path in sorted(_UNIT_TESTS.glob("test_record_*.py")):
     for _name, _thing in vars(_module).items():
         if _name.startswith("test_"):
             globals()[f"{_path.stem}_{_name.removeprefix('test_')}"] = _thing
+        elif type(_thing).__name__ == "FixtureFunctionDefinition":
+            assert _name not in globals(), f"another file has a fixture {_name}"
+            globals()[_name] = _thing

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from databases import as_owner
 from sqlalchemy import select, text, update
 
 from db.audit_chain import COLUMNS, Row, canonical_detail, row_hash
@@ -13,7 +14,7 @@ from db.session import Record
 
 def execute(record: Record, *statements: str) -> None:
     """Statements in one transaction in which no trigger watches."""
-    with record.engine.begin() as connection:
+    with as_owner(record) as connection:
         unguard(connection)
         for statement in statements:
             connection.execute(text(statement))
@@ -27,7 +28,7 @@ def rehashed(row: AuditEvent, **changes: object) -> str:
 
 def chain_anew(record: Record, sequence: int, **changes: object) -> None:
     """Change one row and recompute its hash and those of all rows after it: the chain alone shows nothing of it."""
-    with record.engine.begin() as connection:
+    with as_owner(record) as connection:
         unguard(connection)
         statement = select(AuditEvent.__table__).where(AuditEvent.sequence >= sequence).order_by(AuditEvent.sequence)
         previous = ""

@@ -7,23 +7,27 @@ turns the clock of every record of this process; the database's own clock goes o
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from postgresql_server import BINARIES, NOT_INSTALLED, PostgresqlServer
-from sqlalchemy import event
+from postgresql_server import BINARIES, NOT_INSTALLED, OWNER, PostgresqlServer
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.orm import Session
 
 import db.session
-from db import migrate
+from db import migrate, roles
 from db.audit_guard import guard, unguard
 from db.models import Base
 from db.session import Record
 
 _TEMPLATE = "vesselq_template"
 _numbers = itertools.count()
+_owners: dict[URL, Engine] = {}
+APPLICATION = "vesselq_application"
+"""The role of the processes on PostgreSQL."""
 
 
 @dataclass
@@ -54,6 +58,7 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
     with PostgresqlServer() as server:
         record = Record(server.create_database(_TEMPLATE), process="test")
         migrate.upgrade(record)
+        roles.grant(record, APPLICATION)
         record.close()
         yield server
 
@@ -113,15 +118,31 @@ def sqlite_record(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Pat
 
 @pytest.fixture(scope="session")
 def postgresql_record(postgresql_server: PostgresqlServer) -> Iterator[Record]:
-    """The PostgreSQL record that tests use one after the other."""
-    record = Record(postgresql_server.create_database("record", template=_TEMPLATE), process="test/0")
+    """The PostgreSQL record that tests use one after the other, under the account of the processes."""
+    postgresql_server.create_database("record", template=_TEMPLATE)
+    record = Record(postgresql_server.url("record", role=APPLICATION), process="test/0")
     yield record
     record.close()
 
 
+@contextmanager
+def as_owner(record: Record) -> Iterator[Connection]:
+    """A transaction of the role that owns the tables, which may do what the processes may not."""
+    if record.engine.dialect.name != "postgresql":
+        with record.engine.begin() as connection:
+            yield connection
+        return
+    engine = _owners.get(record.engine.url)
+    if engine is None:
+        engine = create_engine(record.engine.url.set(username=OWNER), poolclass=NullPool)
+        _owners[record.engine.url] = engine
+    with engine.begin() as connection:
+        yield connection
+
+
 def empty_tables(record: Record) -> None:
     """Remove every row but that of the installation, the guarded audit log's as well."""
-    with record.engine.begin() as connection:
+    with as_owner(record) as connection:
         unguard(connection)
         for table in reversed(Base.metadata.sorted_tables):
             if table.name != "installation":

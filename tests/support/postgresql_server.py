@@ -22,7 +22,8 @@ from loopback import kill_process, start_process, wait_until
 _FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
 BINARIES = _FOLDERS[-1] if _FOLDERS and shutil.which("setpriv") else None
 NOT_INSTALLED = "PostgreSQL is not installed (apt-get install postgresql)"
-_ACCOUNT = "postgres"
+OWNER = "postgres"
+"""Account of the operating system and role of the database: it may do everything."""
 
 
 class PostgresqlServer:
@@ -47,10 +48,10 @@ class PostgresqlServer:
         """Make the cluster and wait until it takes connections."""
         assert BINARIES is not None, NOT_INSTALLED
         if os.geteuid() == 0:  # it refuses to run as root
-            account = pwd.getpwnam(_ACCOUNT)
+            account = pwd.getpwnam(OWNER)
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         data = self.folder / "data"
-        make = [*_without_root(), BINARIES / "initdb", "-D", data, "-U", _ACCOUNT, "-A", "trust", "-E", "UTF8", "-N"]
+        make = [*_without_root(), BINARIES / "initdb", "-D", data, "-U", OWNER, "-A", "trust", "-E", "UTF8", "-N"]
         subprocess.run([str(part) for part in make], check=True, capture_output=True, cwd=self.folder)
         settings = [
             "listen_addresses=",
@@ -78,9 +79,9 @@ class PostgresqlServer:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
         return self.url(name)
 
-    def url(self, name: str) -> str:
+    def url(self, name: str, *, role: str = OWNER) -> str:
         """SQLAlchemy URL of a database."""
-        return f"postgresql+psycopg://{_ACCOUNT}@/{name}?host={self.folder}"
+        return f"postgresql+psycopg://{role}@/{name}?host={self.folder}"
 
     def stop(self) -> None:
         """End it, whoever is connected, and remove the folder."""
@@ -94,7 +95,7 @@ class PostgresqlServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _connect(self) -> psycopg.Connection:
-        where = f"user={_ACCOUNT} dbname=postgres host={self.folder}"
+        where = f"user={OWNER} dbname=postgres host={self.folder}"
         return psycopg.connect(where, autocommit=True, connect_timeout=5)
 
     def __enter__(self) -> Self:
@@ -110,4 +111,4 @@ class PostgresqlServer:
 def _without_root() -> list[str | Path]:
     if os.geteuid() != 0:
         return []
-    return ["setpriv", f"--reuid={_ACCOUNT}", f"--regid={_ACCOUNT}", "--init-groups"]
+    return ["setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--init-groups"]
