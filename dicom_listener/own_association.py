@@ -16,6 +16,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, A_RELEASE, P_DATA
 
 from dicom_core.logs import get_logger
 from dicom_core.setting_tables import ListenerSettings
+from dicom_listener.association_request import RequestLimitError, check_request
 from dicom_listener.connection import Connection, PDULimitError, UnknownPDUError
 from dicom_listener.pynetdicom_internals import (
     ARTIM_EXPIRED,
@@ -33,7 +34,7 @@ from dicom_listener.upper_layer import StoringProvider
 
 _LINGER_SECONDS = 1.0
 """How long a peer may take to close after its release, rejection or abort; PS3.8 section 9.1.5 leaves the time open."""
-_P_DATA_TF = 4
+_ASSOCIATE_RQ, _P_DATA_TF = 1, 4
 log = get_logger("listener.own_association")
 
 
@@ -179,7 +180,7 @@ class OwnAssociation(Association):  # type: ignore[misc]  # pynetdicom is not ty
                 self._linger()
             else:
                 self._receive()
-        except (UnknownPDUError, InvalidMessageError) as error:
+        except (UnknownPDUError, InvalidMessageError, RequestLimitError) as error:
             log.info("invalid-message", problem=str(error) or "what came is no DICOM PDU")
             self._abandon()
             events.put(INVALID_PDU)
@@ -196,6 +197,8 @@ class OwnAssociation(Association):  # type: ignore[misc]  # pynetdicom is not ty
             if pdu is None:
                 break
             if pdu[0] != _P_DATA_TF or messages is None:
+                if pdu[0] == _ASSOCIATE_RQ:
+                    check_request(pdu)
                 self._internals.take(bytes(pdu))
                 return
             self._take_data(messages, pdu)

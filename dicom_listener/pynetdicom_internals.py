@@ -100,8 +100,11 @@ class Internals:
         """Decode a PDU and note the event that it is; what cannot be decoded is an invalid one."""
         try:
             decoded, event = self._dul._decode_pdu(bytearray(pdu))
+            primitive = decoded.to_primitive()
         except Exception:  # noqa: BLE001  the edge: any bytes may come
             self.events.put(INVALID_PDU)
             return
+        # the state machine asks for it in the middle of an action, where an error would cost the association its answer
+        decoded.to_primitive = lambda: primitive
         self._dul._recv_pdu.put(decoded)
         self.events.put(event)
