@@ -131,6 +131,13 @@ def each_audit_row(record: Record, query: AuditQuery) -> Iterator[AuditRow]:
             yield _as_row(row)
 
 
+def rows_from(record: Record, sequence: int, limit: int) -> list[AuditRow]:
+    """The rows from ``sequence`` on, at most ``limit``, in the order in which they were written."""
+    statement = select(*_COLUMNS).where(AuditEvent.sequence >= sequence).order_by(AuditEvent.sequence).limit(limit)
+    with record.reading() as session:
+        return [_as_row(row) for row in session.execute(statement)]
+
+
 def _fitting(query: AuditQuery) -> Select[Any]:
     return select(*_COLUMNS).where(*_conditions(query))
 

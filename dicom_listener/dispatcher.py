@@ -17,6 +17,8 @@ from dicom_core.logs import configure_logs, get_logger
 from dicom_core.messages import DELIVER_QUEUE, DELIVER_TASK, SEGMENT_QUEUE, SEGMENT_TASK
 from dicom_core.settings import Settings
 from dicom_core.spool import Spool
+from dicom_listener.audit_forwarder import FORWARD_SECONDS, forwarders
+from dicom_listener.checkpoint_duty import CheckpointDuty
 from dicom_listener.doorbell import Doorbell
 from dicom_listener.job_requests import JobRequests
 
@@ -89,12 +91,14 @@ def run(settings: Settings) -> None:
     """Dispatch until SIGTERM or SIGINT.
 
     Raises:
-        ConfigurationError: The database has another schema.
+        ConfigurationError: The database has another schema, or a certificate for an audit repository is no good.
         UnavailableError: The database does not answer.
     """
     configure_logs("dispatcher", settings.log_level)
     record = Record(settings.effective_database_url, process="dispatcher")
     migrate.require_current(record)
+    audit_forwarders = forwarders(settings, record)
+    checkpoints = CheckpointDuty(settings, record)
     process_id = processes.start(
         record,
         "dispatcher",
@@ -116,6 +120,8 @@ def run(settings: Settings) -> None:
             (pause, dispatcher.reap),
             (HOUSEKEEPING_SECONDS, dispatcher.purge),
             (processes.BEAT_SECONDS, lambda: processes.beat(record, process_id)),
+            (checkpoints.pause_seconds, checkpoints.sign_when_due),
+            *((FORWARD_SECONDS, forwarder.forward) for forwarder in audit_forwarders),
         )
     ]
     for thread in threads:
@@ -125,6 +131,7 @@ def run(settings: Settings) -> None:
         thread.join()
     doorbell.close()
     processes.stop(record, process_id)
+    checkpoints.sign_the_rest()
     record.close()
 
 

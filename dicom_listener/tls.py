@@ -1,6 +1,7 @@
 """TLS of the Storage SCP: its context, and the names that a sender has proved."""
 
 import ssl
+from typing import Any
 
 from dicom_core import tls
 from dicom_core.setting_tables import ListenerSettings
@@ -24,7 +25,8 @@ def peer_names(connection: ssl.SSLSocket | ssl.SSLObject) -> frozenset[str]:
     Common names of the subject, and DNS names, URIs and IP addresses among the subject alternative names (RFC 5280
     section 4.2.1.6). None where no certificate was asked for, since an unproved name is worth nothing.
     """
-    certificate = connection.getpeercert() or {}
+    # the types of the library say less than what it gives: pairs of a kind and a value
+    certificate: dict[str, Any] = dict(connection.getpeercert() or {})
     common = (value for part in certificate.get("subject", ()) for kind, value in part if kind == "commonName")
-    alternative = (value for kind, value in certificate.get("subjectAltName", ()) if isinstance(value, str))
+    alternative = (value for _, value in certificate.get("subjectAltName", ()) if isinstance(value, str))
     return frozenset((*common, *alternative))

@@ -87,7 +87,7 @@ def facts_of(record: Record, rows: Sequence[AuditRow]) -> Facts:
             select(ResultRow.sop_instance_uid, ResultRow.sop_class_uid).where(ResultRow.sop_instance_uid.in_(objects))
         ).all()
     return Facts(
-        patients=dict(tuple(row) for row in patients),
+        patients={uid: pseudonym for uid, pseudonym in patients},  # noqa: C416  rows are no pairs for the type checker
         study_classes={uid: tuple(found) for uid, found in counts.items()},
-        result_classes=dict(tuple(row) for row in results),
+        result_classes={uid: sop_class for uid, sop_class in results},  # noqa: C416
     )

@@ -57,6 +57,7 @@ def message_of(row: AuditRow, site: Site, facts: Facts) -> Message:
         event_types=_event_types(row),
         action=row.action,
         at=row.at,
+        process=row.process,
         outcome=row.outcome,
         problem=_problem(row),
         participants=_PARTICIPANTS.get(row.event_id, _those_who_acted)(row, site),

@@ -145,6 +145,7 @@ class Message:
         sequence: Of the row that it tells of.
         standard: Whether PS3.15 section A.5.3 has a message for it.
         at: ISO 8601, UTC.
+        process: Which of ours wrote the row.
         outcome: 0, 4, 8 or 12 (section A.5.2).
         problem: Why it did not succeed, in words.
     """
@@ -155,6 +156,7 @@ class Message:
     event_types: tuple[Code, ...]
     action: str
     at: str
+    process: str
     outcome: int
     problem: str
     participants: tuple[Participant, ...]

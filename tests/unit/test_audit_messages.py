@@ -7,11 +7,11 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 import record_story
 import xmlschema
+from audit_schema import validate
 from sqlalchemy import update
 
 from db import audit, deliveries
@@ -29,7 +29,6 @@ from db.models import Study
 from db.session import Record
 from dicom_core.settings import Settings
 
-SCHEMA = xmlschema.XMLSchema(Path(__file__).parents[1] / "support" / "audit_message.xsd")
 STUDY = "1.2.826.7"
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -56,7 +55,7 @@ def row(event: Event, sequence: int = 7, **changes: object) -> AuditRow:
 def xml(event: Event, **changes: object) -> ET.Element:
     """The valid XML of such a row."""
     text = audit_message(message_of(row(event, **changes), SITE, FACTS))
-    SCHEMA.validate(text)
+    validate(text)
     return ET.fromstring(text)  # noqa: S314  what we wrote ourselves
 
 
@@ -115,7 +114,7 @@ def test_the_schema_of_the_tests_refuses_wrong_messages() -> None:
     ):
         assert wrong in good
         with pytest.raises(xmlschema.XMLSchemaValidationError):
-            SCHEMA.validate(good.replace(wrong, instead, 1))
+            validate(good.replace(wrong, instead, 1))
 
 
 def test_a_study_that_arrives_names_both_ends() -> None:
@@ -319,7 +318,7 @@ def test_every_form_is_made_from_the_record(record: Record) -> None:
     document = ET.fromstring(text["xml"].encode())  # noqa: S314  what we wrote ourselves
     told = document.findall("AuditMessage")
     for message in told:
-        SCHEMA.validate(ET.tostring(message, encoding="unicode"))
+        validate(ET.tostring(message, encoding="unicode"))
     assert len(told) == sum(bool(found.event_id) for found in rows)
     (received,) = [
         found for found in told if codes(found, "EventIdentification/EventTypeCode") == ["instances-received"]
