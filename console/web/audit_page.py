@@ -104,6 +104,9 @@ def without_result(caller: Auditor, request: Request, record: TheRecord) -> HTML
 def _given(request: Request) -> tuple[dict[str, str], int]:
     """The fields of the form that say something; times without a zone are UTC, as the page shows them."""
     found = {name: value.strip() for name, value in request.query_params.items() if value.strip()}
+    if found.get("outcome") == "failed":
+        del found["outcome"]
+        found["failed"] = "true"
     for name in _TIMES:
         text = found.get(name, "")
         if text and not (text.endswith("Z") or "+" in text or text.count("-") > 2):  # a zone of -05:00

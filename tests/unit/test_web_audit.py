@@ -282,6 +282,13 @@ def test_the_page_shows_and_audits(client: TestClient, site: ConsoleSite) -> Non
     assert (reading.user, reading.detail["study_instance_uid"]) == ("otto", "1.2.3")
 
 
+def test_the_page_takes_any_failure_for_an_outcome(client: TestClient) -> None:
+    """One choice of the form, which the export keeps."""
+    page = client.get("/audit", params={"outcome": "failed"}).text
+    assert set(re.findall(r"<strong>([a-z-]+)</strong>", page)) == {"job-failed", "association-refused"}
+    assert "/api/v1/audit/export?failed=true&amp;form=csv" in page
+
+
 def test_the_page_leads_to_older_rows(client: TestClient, site: ConsoleSite) -> None:
     """More than a page full: a link, which leads to the rest and keeps the question."""
     for _ in range(105):
