@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from dicom_core.default_rules import DEFAULT_RULES
+from dicom_core.routing import Rule
 from dicom_core.setting_tables import FolderSettings, PeerSettings, StorageSCUSettings, StowRSSettings
 from dicom_core.settings import Settings
 
@@ -105,11 +106,20 @@ def _rules() -> Iterator[str]:
     yield from _explanation(_RULES)
     for rule in DEFAULT_RULES:
         yield ""
-        yield "#[[rules]]"
-        for name in type(rule).model_fields:
-            value = getattr(rule, name)
-            if value != type(rule).model_fields[name].default:
-                yield f"#{name} = {_toml(value)}"
+        yield from (f"#{line}" for line in _rule(rule))
+
+
+def _rule(rule: Rule) -> Iterator[str]:
+    yield "[[rules]]"
+    for name in type(rule).model_fields:
+        value = getattr(rule, name)
+        if value != type(rule).model_fields[name].default:
+            yield f"{name} = {_toml(value)}"
+
+
+def rules_as_toml(rules: Iterable[Rule]) -> str:
+    """Rules as they stand in a settings file, for a person to change."""
+    return "\n\n".join("\n".join(_rule(rule)) for rule in rules) + "\n"
 
 
 def _setting(name: str, field: FieldInfo, value: Any) -> Iterator[str]:

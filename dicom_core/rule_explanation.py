@@ -85,6 +85,9 @@ class DescribedRule:
         outcome: What is done with the series for which it holds.
         segments: Whether they are segmented.
         asked: What the segmenter is asked, "" for nothing.
+        segmenter: Its name, or the reason to leave series out where they are not segmented.
+        destinations: Where results go.
+        priority: Of the jobs.
     """
 
     rule: str
@@ -92,6 +95,9 @@ class DescribedRule:
     outcome: str
     segments: bool
     asked: str
+    segmenter: str
+    destinations: tuple[str, ...]
+    priority: int
 
 
 def described(rule: Rule) -> DescribedRule:
@@ -99,7 +105,16 @@ def described(rule: Rule) -> DescribedRule:
     asked = "" if rule.prompt == Prompt() else rule.prompt.in_words()
     when = rule.when.in_words()
     outer = when.startswith("(") and rule.when.keyword is None
-    return DescribedRule(rule.name, when[1:-1] if outer else when, outcome_of(rule), bool(rule.segmenter), asked)
+    return DescribedRule(
+        rule=rule.name,
+        when=when[1:-1] if outer else when,
+        outcome=outcome_of(rule),
+        segments=bool(rule.segmenter),
+        asked=asked,
+        segmenter=rule.segments_by or rule.skip,
+        destinations=rule.destinations if rule.segmenter else (),
+        priority=rule.priority,
+    )
 
 
 def outcome_of(rule: Rule) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from db.stuck_work import SENTENCES
+from db import stuck_work
 
 STATES: Mapping[str, str] = {
     "RECEIVING": "Receiving",
@@ -99,6 +99,6 @@ JOINS: Mapping[str, str] = {
 }
 """What joins the comparisons of a rule."""
 
-STUCK_REASONS: Mapping[str, str] = {code: reason for code, (reason, _) in SENTENCES.items()}
-STUCK_ADVICE: Mapping[str, str] = {code: advice for code, (_, advice) in SENTENCES.items()}
+STUCK_REASONS: Mapping[str, str] = {code: reason for code, (reason, _) in stuck_work.SENTENCES.items()}
+STUCK_ADVICE: Mapping[str, str] = {code: advice for code, (_, advice) in stuck_work.SENTENCES.items()}
 """Why work does not go on, and what to do."""

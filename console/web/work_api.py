@@ -11,7 +11,8 @@ from console.output import jsonable
 from console.site_state import site_state
 from console.web.access import Operator, Reader
 from console.web.actions import Because
-from console.web.request_values import TheRecord, TheSettings
+from console.web.request_values import TheRecord, TheSettings, refuse
+from dicom_core.errors import SourceError
 from dicom_core.rule_explanation import described, explain
 
 router = APIRouter(prefix="/api/v1")
@@ -85,7 +86,11 @@ def list_rules(_: Reader, settings: TheSettings) -> dict[str, Any]:
 @router.post("/rules/explain", tags=["rules"])
 def explain_rules(_: Operator, settings: TheSettings, given: GivenHeader) -> dict[str, Any]:
     """Which rule is for a header and why. Values that tell whose it is are not repeated, and nothing is kept."""
-    return {"explanation": jsonable(explain(settings.rules, header_of_json(given.header)))}
+    try:
+        header = header_of_json(given.header)
+    except SourceError as error:
+        raise refuse(str(error)) from None
+    return {"explanation": jsonable(explain(settings.rules, header))}
 
 
 @router.post("/rules/try", tags=["rules"])
