@@ -134,6 +134,9 @@ class ListenerSettings(Table):
     ae_title: AETitle = Field("VESSELQ", description="AE title that senders must call.")
     host: str = Field("127.0.0.1", description="Address to bind; 0.0.0.0 for all once peers are configured.")
     port: PortOrAny = Field(11112, description="TCP port; 0 takes a free one.")
+    processes: int = Field(
+        1, ge=1, le=64, description="Listener processes on the one port; each has the limits below for itself."
+    )
     maximum_associations: int = Field(20, ge=1, description="Associations at the same time, all peers together.")
     maximum_associations_per_peer: int = Field(8, ge=1, description="Associations at the same time from one address.")
     maximum_pdu_bytes: int = Field(128 * 1024, ge=4096, le=MIB, description="Largest PDU that is offered to senders.")

@@ -24,6 +24,7 @@ from dicom_listener.handlers import Intake, OpenAssociation
 from dicom_listener.recovery import SpoolLock, recover
 from dicom_listener.refusals import RefusalAudit
 from dicom_listener.server import PynetdicomServer, StorageServer
+from dicom_listener.siblings import Siblings
 
 GRACE_SECONDS = 5.0
 """How long open associations may go on after the order to stop."""
@@ -35,6 +36,7 @@ def run(
     *,
     ready: Callable[[str, int], None] | None = None,
     stop: threading.Event | None = None,
+    first: bool = True,
 ) -> None:
     """Take studies in until SIGTERM, SIGINT or ``stop``.
 
@@ -42,6 +44,7 @@ def run(
         settings: All of them; the record must have the schema of this release.
         ready: Told host and port once associations are accepted.
         stop: Ends the listener when it is set, for callers that own the signals.
+        first: Whether this process starts the others of ``listener.processes``.
 
     Raises:
         UnavailableError: The record cannot be written: nothing was opened.
@@ -85,13 +88,19 @@ def run(
             )
             host, port = server.start()
             log.info("listening", host=host, port=port, ae_title=settings.listener.ae_title, peers=len(settings.peers))
+            siblings = Siblings(
+                _on_port(settings, port), _sibling, count=settings.listener.processes - 1 if first else 0
+            )
             try:
+                siblings.keep_up()
                 if ready is not None:
                     ready(host, port)
                 while not stop.wait(processes.BEAT_SECONDS):
                     _beat(record, process_id, server, refusals, closer)
+                    siblings.keep_up()
             finally:
                 server.stop(0.0 if failures else GRACE_SECONDS)
+                siblings.stop()
                 closer.try_again()
                 refusals.flush(everything=True)
     finally:
@@ -99,6 +108,14 @@ def run(
         record.close()
     if failures:
         raise failures[0]
+
+
+def _on_port(settings: Settings, port: int) -> Settings:
+    return settings.model_copy(update={"listener": settings.listener.model_copy(update={"port": port})})
+
+
+def _sibling(settings: Settings, stop: threading.Event) -> None:
+    run(settings, stop=stop, first=False)
 
 
 @contextmanager

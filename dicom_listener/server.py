@@ -122,7 +122,8 @@ class PynetdicomServer:
         """Bind and begin to accept; see ``StorageServer.start``."""
         address = (self._settings.host, self._settings.port)
         try:
-            self._acceptor = _Acceptor(address, self._connected, self._may_connect)
+            shared = self._settings.processes > 1
+            self._acceptor = _Acceptor(address, self._connected, self._may_connect, shared=shared)
         except OSError as error:
             raise ConfigurationError(
                 f"the listener cannot use {address[0]}:{address[1]} ({error.strerror}); change listener.host or "
@@ -308,7 +309,10 @@ class _Acceptor(socketserver.TCPServer):
         address: tuple[str, int],
         connected: Callable[[socket.socket, tuple[Any, ...]], None],
         may_connect: Callable[[str], bool],
+        *,
+        shared: bool,
     ) -> None:
+        self.allow_reuse_port = shared
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._connected = connected
         self._may_connect = may_connect
