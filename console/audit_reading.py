@@ -1,7 +1,7 @@
 """Reading the audit log, by whatever way: that it is read is written into it first (PS3.15 section A.5.3.2)."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from console.output import jsonable
 from db import audit, migrate
 from db.audit import Verification
 from db.audit_answers import LogState, log_state
+from db.audit_archive import archived_rows
 from db.audit_checkpoints import Checkpoint, CheckpointFile
 from db.audit_queries import AuditPage, AuditQuery, audit_page
 from db.session import Record
@@ -59,6 +60,7 @@ def verify_chain(
     by: str = "",
     address: str = "",
     public_key_file: Path | None = None,
+    archives: Iterable[Path] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """Walk the whole chain, compare it with the checkpoints, and write into it that this was done and what was found.
@@ -69,6 +71,7 @@ def verify_chain(
         by: ``web`` where it is not a command.
         address: Network address of who asks.
         public_key_file: The key that one trusts; else the one beside the checkpoints.
+        archives: Files of archived rows to be walked along first, oldest first.
         progress: Told now and then how many more rows were read.
 
     Raises:
@@ -78,7 +81,12 @@ def verify_chain(
     if not _verifying.acquire(blocking=False):
         raise ConflictError("the chain is being verified already; wait for the answer")
     try:
-        found = audit.verify(record, CheckpointFile.of(settings).read(public_key_file), progress=progress)
+        found = audit.verify(
+            record,
+            CheckpointFile.of(settings).read(public_key_file),
+            archived=archived_rows(archives),
+            progress=progress,
+        )
     finally:
         _verifying.release()
     detail = {

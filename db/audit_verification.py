@@ -63,6 +63,7 @@ def verify(
     checkpoints: Iterable[Checkpoint] = (),
     *,
     start: int = 1,
+    archived: Iterable[Row] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """Walk along the whole chain, recompute every hash and compare with every checkpoint.
@@ -71,16 +72,18 @@ def verify(
         record: The record.
         checkpoints: In their order, from ``CheckpointFile.read``, which must be called before this.
         start: Begin at this row, which the first of the checkpoints vouches for.
+        archived: Rows that were archived, from ``db.audit_archive.archived_rows``, to be walked along first.
         progress: Told now and then how many more rows were read.
 
     Returns:
         The findings; what is wrong is told, not raised.
 
     Raises:
+        AuditError: An archive cannot be read.
         UnavailableError: The database does not answer.
     """
     with record.reading() as session:
-        rows = _rows(session, start, progress)
+        rows = chain(archived, _rows(session, start, progress))
         first = next(rows, None)
         begin = (start, FIRST_PREVIOUS_HASH)
         if first is not None and ((first[0] == start > 1) or (first[0] > start and _was_archived(session, first))):

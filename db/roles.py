@@ -48,6 +48,26 @@ def grant(record: Record, role: str, password: str | None = None) -> None:
             connection.exec_driver_sql(statement)
 
 
+def require_owner(record: Record) -> None:
+    """Check before a long work that needs it whether this account owns the audit log.
+
+    Raises:
+        ConfigurationError: It does not.
+        UnavailableError: The database does not answer.
+    """
+    if record.engine.dialect.name != "postgresql":
+        return
+    statement = text(
+        "SELECT pg_has_role(tableowner, 'MEMBER') FROM pg_tables "
+        "WHERE schemaname = current_schema() AND tablename = 'audit_events'"
+    )
+    with translated(), record.engine.connect() as connection:
+        if not connection.scalar(statement):
+            raise ConfigurationError(
+                "this account may only add to the audit log: use the database_url of the account that owns the tables"
+            )
+
+
 def _have_role(connection: Connection, role: str, password: str | None) -> None:
     known = connection.scalar(text("SELECT true FROM pg_roles WHERE rolname = :role"), {"role": role})
     if not known:

@@ -1,4 +1,4 @@
-"""``vesselq audit verify`` and ``checkpoint``: is the log what was written, and who vouches for it."""
+"""``vesselq audit verify``, ``checkpoint`` and ``archive``: is the log what was written, who vouches, what may go."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +10,10 @@ from console import options
 if TYPE_CHECKING:
     from db.audit import Verification
 
+_Archives = Annotated[
+    list[Path] | None,
+    typer.Option("--archive", metavar="FILE", help="Walk along these archived rows first, oldest first; repeat it."),
+]
 _PublicKey = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The public key that you trust, PEM; else the one beside the checkpoints."),
@@ -20,10 +24,12 @@ def register(group: typer.Typer) -> None:
     """Add the commands to ``vesselq audit``."""
     group.command()(verify)
     group.command()(checkpoint)
+    group.command()(archive)
 
 
 def verify(
     public_key: _PublicKey = None,
+    archive: _Archives = None,
     config: options.Config = None,
     data_folder: options.DataFolder = None,
     json: options.Json = False,
@@ -35,7 +41,7 @@ def verify(
 
     settings = options.settings_of(config, data_folder)
     with options.open_record(settings) as record, rows_bar("Verifying", quiet=json) as progress:
-        found = verify_chain(record, settings, public_key_file=public_key, progress=progress)
+        found = verify_chain(record, settings, public_key_file=public_key, archives=archive or (), progress=progress)
     if json:
         print_json(
             {
@@ -93,3 +99,37 @@ def checkpoint(
         words = "signed" if made else "no row was added since"
         typer.echo(f"{words}: row {last.sequence}, hash {last.row_hash}\ncheckpoint {last.number} in {file.path}")
         typer.echo(f"key {last.key}")
+
+
+def archive(
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the files of archived rows go.")],
+    config: options.Config = None,
+    data_folder: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Move rows older than audit.keep_days into files that prove themselves. That it was done is in the log."""
+    from console.output import print_json
+    from db.audit_archive import archive as archive_rows
+    from db.audit_checkpoints import CheckpointFile
+
+    settings = options.settings_of(config, data_folder)
+    repositories = [repository.name for repository in settings.audit.repositories]
+    archives = []
+    with options.open_record(settings) as record:
+        for made in archive_rows(
+            record,
+            to,
+            keep_days=settings.audit.keep_days,
+            checkpoints=CheckpointFile.of(settings),
+            repositories=repositories,
+        ):
+            archives.append(made)
+            if not json:
+                typer.echo(
+                    f"rows {made.first_sequence} to {made.last_sequence} are in {made.file}, SHA-256 {made.sha256}"
+                )
+    if json:
+        print_json({"keep_days": settings.audit.keep_days, "archives": archives})
+    elif not archives:
+        also = ", or an audit repository has not got it yet" if repositories else ""
+        typer.echo(f"nothing was archived: no row is older than {settings.audit.keep_days:g} days{also}")

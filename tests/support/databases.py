@@ -140,6 +140,19 @@ def as_owner(record: Record) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def owner_of(record: Record) -> Iterator[Record]:
+    """The same record under the account that owns the tables."""
+    if record.engine.dialect.name != "postgresql":
+        yield record
+        return
+    owner = Record(record.engine.url.set(username=OWNER).render_as_string(hide_password=False), process="owner")
+    try:
+        yield owner
+    finally:
+        owner.close()
+
+
 def empty_tables(record: Record) -> None:
     """Remove every row but that of the installation, the guarded audit log's as well."""
     with as_owner(record) as connection:
