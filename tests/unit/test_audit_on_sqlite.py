@@ -1,0 +1,45 @@
+"""What SQLite alone shows of the questions to the audit log: its plans, and rows that PostgreSQL would not keep."""
+
+from audit_tampering import execute
+from sqlalchemy import event
+
+from db import audit
+from db.audit import Event
+from db.audit_queries import AuditQuery, audit_page, audit_rows
+
+PATIENT = "a" * 64
+
+
+def test_a_detail_that_is_no_json_does_not_hide_its_row(record):
+    """It is shown as it is."""
+    audit.record_event(record, Event.SIGNED_IN)
+    execute(record, "UPDATE audit_events SET detail = '{'")
+    (row,) = audit_rows(record, AuditQuery())
+    assert row.detail == {"unreadable": "{"}
+
+
+def test_every_question_is_answered_by_an_index(record):
+    """SQLite reads no table from end to end for any single question, and sorts nothing that is long."""
+    for wanted in (
+        {"study_instance_uid": "1.2"}, {"job_id": "f"}, {"patient_hash": PATIENT}, {"user": "anna"}, {"ae_title": "A"},
+        {"address": "192.0.2.1"}, {"event": "job-failed"}, {"failed_only": True}, {"outcome": 8},
+        {"event": "job-failed", "failed_only": True}, {"ae_title": "A", "event": "job-failed"},
+        {"since": record.now()}, {"until": record.now(), "event": "job-failed"}, {},
+    ):  # fmt: skip
+        plan = _plan(record, AuditQuery(**wanted))
+        assert "USING INDEX" in plan, f"{wanted}: {plan}"
+        sorts = wanted.keys() & {"study_instance_uid", "job_id", "patient_hash"}
+        assert bool(sorts) == ("TEMP B-TREE" in plan), f"{wanted}: {plan}"
+
+
+def _plan(record, query):
+    plans = []
+
+    def explain(_connection, cursor, statement, parameters, _context, _executemany):
+        if statement.startswith("SELECT audit_events"):
+            plans.extend(row[-1] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall())
+
+    event.listen(record.engine, "before_cursor_execute", explain)
+    audit_page(record, query)
+    event.remove(record.engine, "before_cursor_execute", explain)
+    return " | ".join(plans)
