@@ -28,13 +28,13 @@ def run(settings: Settings) -> None:
         ConfigurationError: Everybody would be let in from other machines, or the certificate cannot be used.
         UnavailableError: The database does not answer.
     """
-    protocol = _protocol(settings.web)
+    spoken = protocol(settings.web)
     record = Record(settings.effective_database_url, process="web")
     process_id = processes.start(
         record, "web", version=software_version(), configuration={"host": settings.web.host, "port": settings.web.port}
     )
     record.process = f"web/{process_id[:8]}"
-    _warn(settings, record)
+    warn(settings, record)
     over = threading.Event()
     beat = threading.Thread(target=_beat, args=(record, process_id, over), name="beat", daemon=True)
     beat.start()
@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_STOP_SECONDS,
-            **protocol,
+            **spoken,
         )
     )
 
@@ -70,8 +70,8 @@ def run(settings: Settings) -> None:
         record.close()
 
 
-def _protocol(web: WebSettings) -> dict[str, Any]:
-    """HTTPS with our certificate, and whose word on the real sender is believed.
+def protocol(web: WebSettings) -> dict[str, Any]:
+    """Options of uvicorn: HTTPS with our certificate, and whose word on the real sender is believed.
 
     Raises:
         ConfigurationError: Everybody would be let in from other machines, or the certificate cannot be used.
@@ -88,7 +88,7 @@ def _protocol(web: WebSettings) -> dict[str, Any]:
     return options
 
 
-def _warn(settings: Settings, record: Record) -> None:
+def warn(settings: Settings, record: Record) -> None:
     """Say in the log what an operator should not overlook."""
     web = settings.web
     if web.sign_in == "off":

@@ -17,7 +17,7 @@ from loopback import is_listening, wait_until
 
 from console.data_folder import sole_use
 from console.up import AllInOne
-from db import reports
+from db import api_tokens, reports
 from db.session import Record
 from dicom_core.errors import ConflictError
 from dicom_core.setting_tables import ListenerSettings, PeerSettings, WebSettings
@@ -69,7 +69,12 @@ def test_everything_runs(site: AllInOne) -> None:
     """All processes announce themselves, C-ECHO is answered, the web pages are healthy."""
     assert alive_kinds(site) == KINDS
     assert echo(site) < 10
-    health = requests.get(f"http://127.0.0.1:{site.settings.web.port}/api/v1/health", timeout=10)
+    record = Record(site.settings.effective_database_url, process="test")
+    _, token = api_tokens.create(record, "test", ["read"])
+    record.close()
+    address = f"http://127.0.0.1:{site.settings.web.port}/api/v1/health"
+    assert requests.get(address, timeout=10).status_code == 401
+    health = requests.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=10)
     assert sorted(one["kind"] for one in health.json()["processes"] if one["alive"]) == KINDS
 
 
