@@ -1,7 +1,7 @@
 """Answers to what auditors and managers ask in words: who saw it, what happened to it, which studies are concerned."""
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -195,18 +195,21 @@ def job_story(record: Record, job_id: str) -> JobStory:
 def models_used(record: Record) -> list[tuple[str, str]]:
     """Every model with every version that ever answered, chains among them."""
     with record.reading() as session:
-        return list(_models_used(session))
+        return _models_used(session)
 
 
-def _models_used(session: Session) -> Iterator[tuple[str, str]]:
-    """From one pair of the index to the next: there are few pairs and many jobs."""
-    pair = select(JobRow.model, JobRow.model_version).order_by(JobRow.model, JobRow.model_version).limit(1)
-    found = session.execute(pair.where(JobRow.model > "")).first()
-    while found:
-        yield found.model, found.model_version
-        later = pair.where(JobRow.model == found.model, JobRow.model_version > found.model_version)
-        # two steps: SQLite would walk along all versions of the model for one comparison of both columns
-        found = session.execute(later).first() or session.execute(pair.where(JobRow.model > found.model)).first()
+def _models_used(session: Session) -> list[tuple[str, str]]:
+    """From one entry of the index to the next greater one: there are few models and many jobs."""
+    names = select(func.min(JobRow.model).label("model")).where(JobRow.model > "").cte("names", recursive=True)
+    next_name = select(func.min(JobRow.model)).where(JobRow.model > names.c.model).scalar_subquery()
+    names = names.union_all(select(next_name).where(names.c.model.is_not(None)))
+    first = select(func.min(JobRow.model_version)).where(JobRow.model == names.c.model).scalar_subquery()
+    pairs = select(names.c.model, first.label("version")).where(names.c.model.is_not(None)).cte("pairs", recursive=True)
+    greater = (JobRow.model == pairs.c.model, JobRow.model_version > pairs.c.version)
+    next_version = select(func.min(JobRow.model_version)).where(*greater).scalar_subquery()
+    pairs = pairs.union_all(select(pairs.c.model, next_version).where(pairs.c.version.is_not(None)))
+    found = select(pairs.c.model, pairs.c.version).where(pairs.c.version.is_not(None)).order_by(*pairs.c)
+    return [(row.model, row.version) for row in session.execute(found)]
 
 
 def recall(record: Record, model: str, model_version: str = "", *, before: str = "", limit: int = 1000) -> Recall:

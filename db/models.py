@@ -349,9 +349,12 @@ class AuditEvent(Base):
         _index_of_some("ae_title", "event", "at", "sequence", having="ae_title <> ''"),
         _index_of_some("address", "at", "sequence", having="address <> ''"),
         _index_of_some("user", "at", "sequence", having="\"user\" <> ''"),
+        _index_of_some("user", "event", "at", "sequence", having="\"user\" <> ''"),
         _index_of_some("at", "sequence", having="outcome > 0", name="ix_audit_events_failures"),
         _index_of_some("event", "at", "sequence", having="outcome > 0", name="ix_audit_events_event_failures"),
         _index_of_some("outcome", "at", "sequence", having="outcome > 0"),
+        _index_of_some("ae_title", "at", "sequence", having="outcome > 0", name="ix_audit_events_ae_title_failures"),
+        _index_of_some("user", "at", "sequence", having="outcome > 0", name="ix_audit_events_user_failures"),
     )
 
 

@@ -32,6 +32,20 @@ def test_every_question_is_answered_by_an_index(record):
         assert bool(sorts) == ("TEMP B-TREE" in plan), f"{wanted}: {plan}"
 
 
+def test_the_narrowest_index_is_chosen(record):
+    """Where several fit: without statistics, which a site never makes, SQLite must not walk along a wide one."""
+    for wanted, index in (
+        ({"ae_title": "A", "event": "job-failed"}, "ae_title_event_at_sequence"),
+        ({"user": "anna", "event": "signed-in"}, "user_event_at_sequence"),
+        ({"ae_title": "A", "failed_only": True}, "ae_title_failures"),
+        ({"user": "anna", "failed_only": True}, "user_failures"),
+        ({"event": "job-failed", "failed_only": True}, "event_failures"),
+        ({"failed_only": True, "since": record.now()}, "failures"),
+        ({"outcome": 8}, "outcome_at_sequence"),
+    ):
+        assert f"ix_audit_events_{index} " in _plan(record, AuditQuery(**wanted)), wanted
+
+
 def _plan(record, query):
     plans = []
 

@@ -157,9 +157,12 @@ def _index_audit() -> None:
         (("ae_title", "event", "at"), "ae_title <> ''", ""),
         (("address", "at"), "address <> ''", ""),
         (("user", "at"), "\"user\" <> ''", ""),
+        (("user", "event", "at"), "\"user\" <> ''", ""),
         (("at",), "outcome > 0", "ix_audit_events_failures"),
         (("event", "at"), "outcome > 0", "ix_audit_events_event_failures"),
         (("outcome", "at"), "outcome > 0", ""),
+        (("ae_title", "at"), "outcome > 0", "ix_audit_events_ae_title_failures"),
+        (("user", "at"), "outcome > 0", "ix_audit_events_user_failures"),
     ):
         condition = sa.text(having) if having else None
         op.create_index(
