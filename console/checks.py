@@ -18,7 +18,7 @@ from dicom_core.routing import Rule
 from dicom_core.setting_tables import PeerSettings
 from dicom_core.settings import Place, Settings
 from dicom_core.spool import Spool
-from dicom_listener.storage_scu import Receiver, verify
+from dicom_listener.storage_scu import receiver_of, verify
 from worker.result_header.catalogue import vessel_type
 
 _TORCH_SECONDS = 120
@@ -253,7 +253,7 @@ def _peers(settings: Settings) -> Iterator[Finding]:
             yield Finding(what, Health.OK, "not asked: its host is not configured")
             continue
         try:
-            seconds = verify(Receiver(host, peer.port, peer.ae_title, settings.listener.ae_title, _PEER_SECONDS))
+            seconds = verify(receiver_of(peer, host, settings.listener, _PEER_SECONDS))
         except VesselqError as error:
             advice = "fine for a system that only sends; else start it, or correct its host, port and ae_title"
             yield Finding(what, Health.WARNING, str(error), advice)

@@ -151,12 +151,12 @@ def ask_peer(settings: Settings, peer: PeerSettings) -> str:
         NotFoundError: The settings do not tell where it is.
         VesselqError: It does not answer, or refuses.
     """
-    from dicom_listener.storage_scu import Receiver, verify  # pynetdicom, which a page that only shows does not need
+    from dicom_listener.storage_scu import receiver_of, verify  # pynetdicom, which a page that only shows does not need
 
     host = host_of(peer)
     if not host:
         raise NotFoundError(f"peer {peer.name} has no host in the settings, so that it cannot be asked")
-    seconds = verify(Receiver(host, peer.port, peer.ae_title, settings.listener.ae_title, ANSWER_SECONDS))
+    seconds = verify(receiver_of(peer, host, settings.listener, ANSWER_SECONDS))
     return f"C-ECHO answered in {seconds * 1000:.0f} ms"
 
 

@@ -1,5 +1,6 @@
 """TLS as DICOM asks for it: PS3.15 B.12, which follows BCP 195 (RFC 8996, RFC 9325). For servers and for clients."""
 
+import socket
 import ssl
 from pathlib import Path
 
@@ -53,6 +54,28 @@ def client_context(
     if certificate_file is not None and key_file is not None:
         _load_own(context, certificate_file, key_file)
     return context
+
+
+def handshake_problem(host: str, port: int, context: ssl.SSLContext, server_name: str, seconds: float) -> str:
+    """Why a client cannot speak TLS with a server, in words, "" where TLS is not what keeps them apart.
+
+    For clients whose library tells only that there is no connection. Waits up to a second after the handshake, since
+    TLS 1.3 refuses certificates of clients only then.
+    """
+    try:
+        with (
+            socket.create_connection((host, port), seconds) as plain,
+            context.wrap_socket(plain, server_hostname=server_name or host) as connection,
+        ):
+            connection.settimeout(min(seconds, 1.0))
+            connection.recv(1)
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is not trusted: {error.verify_message}"
+    except ssl.SSLError as error:
+        return f"TLS fails: {error.reason or type(error).__name__}"
+    except OSError:
+        pass  # not TLS, or silence, which is as it should be
+    return ""
 
 
 def _harden(context: ssl.SSLContext) -> None:

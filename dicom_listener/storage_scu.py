@@ -4,6 +4,7 @@ Bytes are sent as they are stored: each file goes over a presentation context wi
 nothing is decoded or converted, or even read beyond the File Meta Information (PS3.10 section 7.1).
 """
 
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,8 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from dicom_core.errors import DeliveryError, NotFoundError, UnavailableError
+from dicom_core.setting_tables import ListenerSettings, PeerSettings
+from dicom_core.tls import client_context, handshake_problem
 
 CONTEXTS_PER_ASSOCIATION = 128
 """Presentation context identifiers are the odd numbers from 1 to 255 (PS3.8 section 9.3.2.2)."""
@@ -60,6 +63,8 @@ class Receiver:
 
     Attributes:
         timeout_seconds: Longest wait for a connection, an answer to the association request or to one object.
+        tls: Context to speak TLS with, None for plain DICOM.
+        server_name: That its certificate must have, "" for the host.
     """
 
     host: str
@@ -67,10 +72,22 @@ class Receiver:
     called_ae_title: str
     calling_ae_title: str = "VESSELQ"
     timeout_seconds: float = 30.0
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""
 
     def __str__(self) -> str:
         """For error texts."""
         return f"{self.called_ae_title} at {self.host}:{self.port}"
+
+
+def receiver_of(peer: PeerSettings, host: str, own: ListenerSettings, timeout_seconds: float) -> Receiver:
+    """The Storage SCP of a peer at ``host``, called as the listener that we are.
+
+    Raises:
+        ConfigurationError: It is to be called over TLS, and a certificate or key cannot be used.
+    """
+    tls = client_context(own.tls.ca_file, own.tls.certificate_file, own.tls.key_file) if peer.tls else None
+    return Receiver(host, peer.port, peer.ae_title, own.ae_title, timeout_seconds, tls)
 
 
 def find_dicom_files(places: Iterable[Path]) -> tuple[list[DicomFile], int]:
@@ -156,6 +173,7 @@ def _associate(receiver: Receiver, contexts: Sequence[Context]) -> Association:
         contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
         ae_title=receiver.called_ae_title,
         max_pdu=0,
+        tls_args=(receiver.tls, receiver.server_name or receiver.host) if receiver.tls else None,
     )
     if association.is_established:
         return association
@@ -167,7 +185,17 @@ def _associate(receiver: Receiver, contexts: Sequence[Context]) -> Association:
         )
     if association.is_aborted and association.acceptor.primitive is not None:
         raise DeliveryError(f"{receiver} takes none of the SOP classes and transfer syntaxes that were offered")
-    raise UnavailableError(f"{receiver} does not answer")
+    raise UnavailableError(f"{receiver} {_tls_problem(receiver) or 'does not answer'}")
+
+
+def _tls_problem(receiver: Receiver) -> str:
+    """What is wrong with TLS; pynetdicom keeps it to itself."""
+    if receiver.tls is None:
+        return ""
+    problem = handshake_problem(
+        receiver.host, receiver.port, receiver.tls, receiver.server_name, receiver.timeout_seconds
+    )
+    return f"cannot be spoken to: {problem}" if problem else ""
 
 
 def _send_one(association: Association, file: DicomFile, receiver: Receiver, report: SendReport) -> None:

@@ -60,6 +60,7 @@ class Services:
                 calling_ae_title=delivery.calling_ae_title,
                 peer_address=delivery.peer_address,
                 own_ae_title=own_ae_title,
+                identity=self.settings.listener.tls,
             )
         configured = self.settings.destination(delivery.destination)
         if configured is None:

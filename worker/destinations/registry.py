@@ -8,6 +8,7 @@ from dicom_core.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_core.setting_tables import (
     DestinationSettings,
     FolderSettings,
+    ListenerTLSSettings,
     PeerSettings,
     StorageSCUSettings,
     StowRSSettings,
@@ -48,6 +49,7 @@ def back_to_sender(
     peer_address: str,
     own_ae_title: str,
     timeout_seconds: float = 30,
+    identity: ListenerTLSSettings | None = None,
 ) -> Destination:
     """The Storage SCP of whoever sent a study.
 
@@ -59,8 +61,10 @@ def back_to_sender(
         peer_address: IP address of the same association.
         own_ae_title: Our AE title towards the peer.
         timeout_seconds: Longest wait for an answer.
+        identity: Certificate and trust of the listener, for peers that are called over TLS.
 
     Raises:
+        ConfigurationError: A certificate or key cannot be used.
         PermanentDeliveryError: No configured peer has that AE title and address.
     """
     address = _plain(peer_address)
@@ -73,6 +77,7 @@ def back_to_sender(
                 name=SENDER,
                 own_ae_title=own_ae_title,
                 timeout_seconds=timeout_seconds,
+                identity=(identity or ListenerTLSSettings()) if peer.tls else None,
             )
     raise PermanentDeliveryError(
         f"results cannot go back to the sender: no entry of peers has ae_title {calling_ae_title!r} for the address "

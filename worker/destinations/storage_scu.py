@@ -24,7 +24,8 @@ from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_core.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
-from dicom_core.setting_tables import StorageSCUSettings
+from dicom_core.setting_tables import ListenerTLSSettings, StorageSCUSettings
+from dicom_core.tls import client_context, handshake_problem
 from worker.destinations.interface import judge_dimse_status, open_object
 
 Offer = tuple[str, str]
@@ -78,6 +79,9 @@ class StorageSCU:
         settings: Where to and how long to wait.
         own_ae_title: Our AE title where the settings give none.
         offered: What may be sent; at most 128 pairs (PS3.8 section 9.3.2.2).
+
+    Raises:
+        ConfigurationError: A certificate or key cannot be used.
     """
 
     def __init__(
@@ -92,20 +96,45 @@ class StorageSCU:
         self._entity.dimse_timeout = settings.timeout_seconds
         self._entity.network_timeout = max(settings.timeout_seconds, 2 * IDLE_SECONDS)  # the pool releases earlier
         self._warm = _WarmAssociations()
+        self._tls = None
+        if settings.tls:
+            self._tls = client_context(settings.ca_file, settings.certificate_file, settings.key_file)
 
     @classmethod
     def for_sender(
-        cls, ae_title: str, host: str, port: int, *, name: str, own_ae_title: str, timeout_seconds: float = 30
+        cls,
+        ae_title: str,
+        host: str,
+        port: int,
+        *,
+        name: str,
+        own_ae_title: str,
+        timeout_seconds: float = 30,
+        identity: ListenerTLSSettings | None = None,
     ) -> "StorageSCU":
-        """The Storage SCP of an application that is not in the settings as a destination."""
+        """The Storage SCP of an application that is not in the settings as a destination.
+
+        With ``identity`` it is called over TLS, with that certificate and trust.
+        """
+        tls: dict[str, Any] = {}
+        if identity is not None:
+            files = ("ca_file", "certificate_file", "key_file")
+            tls = {"tls": True, **{file: getattr(identity, file) for file in files}}
         settings = StorageSCUSettings(
-            kind="storage_scu", name=name, ae_title=ae_title, host=host, port=port, timeout_seconds=timeout_seconds
+            kind="storage_scu",
+            name=name,
+            ae_title=ae_title,
+            host=host,
+            port=port,
+            timeout_seconds=timeout_seconds,
+            **tls,
         )
         return cls(settings, own_ae_title=own_ae_title)
 
     def describe(self) -> str:
         """AE title, host and port."""
-        return f"Storage SCP {self._settings.ae_title} at {self._settings.host}:{self._settings.port}"
+        over = " over TLS" if self._settings.tls else ""
+        return f"Storage SCP {self._settings.ae_title} at {self._settings.host}:{self._settings.port}{over}"
 
     def send(
         self,
@@ -156,6 +185,7 @@ class StorageSCU:
                 self._settings.port,
                 contexts=contexts,
                 ae_title=self._settings.ae_title,
+                tls_args=(self._tls, self._settings.server_name or self._settings.host) if self._tls else None,
                 evt_handlers=[
                     (evt.EVT_CONN_OPEN, _tune_socket, [self._settings.timeout_seconds]),
                     (evt.EVT_DATA_SENT, _acknowledge_at_once),
@@ -182,7 +212,17 @@ class StorageSCU:
         answer = association.acceptor.primitive
         if answer is not None and answer.result == 0 and not association.accepted_contexts:
             return PermanentDeliveryError(f"{self.describe()} accepts none of the SOP classes that were offered")
-        return TransientDeliveryError(f"{self.describe()} does not answer")
+        return TransientDeliveryError(f"{self.describe()} {self._tls_problem() or 'does not answer'}")
+
+    def _tls_problem(self) -> str:
+        """What is wrong with TLS, for whoever has to mend it; pynetdicom keeps it to itself."""
+        if self._tls is None:
+            return ""
+        settings = self._settings
+        problem = handshake_problem(
+            settings.host, settings.port, self._tls, settings.server_name, settings.timeout_seconds
+        )
+        return f"cannot be spoken to: {problem}" if problem else ""
 
     def _store(self, association: Association, file: Path, file_meta: FileMetaDataset) -> str:
         """One C-STORE; the association is kept warm when it is still good afterwards."""
