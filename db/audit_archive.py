@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import delete, func, select
 
@@ -63,10 +63,12 @@ def last_archivable(record: Record, keep_days: float, repositories: Collection[s
     """
     oldest_kept = (record.now() - timedelta(days=keep_days)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     with record.reading() as session:
-        first_kept = session.scalar(select(func.min(AuditEvent.sequence)).where(AuditEvent.at >= oldest_kept))
-        head = session.scalar(select(func.max(AuditEvent.sequence))) or 0
+        first_kept: int | None = session.scalar(
+            select(func.min(AuditEvent.sequence)).where(AuditEvent.at >= oldest_kept)
+        )
+        head: int = session.scalar(select(func.max(AuditEvent.sequence))) or 0
         cursors = select(AuditForwarding.repository, AuditForwarding.next_sequence)
-        told = {row.repository: row.next_sequence for row in session.execute(cursors)}
+        told: dict[str, int] = {row.repository: row.next_sequence for row in session.execute(cursors)}
     limits = [first_kept if first_kept is not None else head + 1, *(told.get(name, 1) for name in repositories)]
     return min(limits) - 1
 
@@ -187,7 +189,6 @@ def _parsed(line: bytes, file: Path, number: int) -> Row | None:
         if values.get("format") == FORMAT or "end" in values:
             return None
         values["detail"] = canonical_detail(values["detail"])
-        row: Any = tuple(values[name] for name in COLUMNS)
+        return cast("Row", tuple(values[name] for name in COLUMNS))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise AuditError(f"line {number} of {file} is no row of an audit log") from error
-    return row  # type: ignore[no-any-return]  the walk finds what is wrong with the values
