@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, exists, func, select, tuple_
 from sqlalchemy.orm import Session
 
-from db import jobs, reports
+from db import jobs, reports, study_lists
 from db.audit import Event
 from db.audit_queries import AuditQuery, AuditRow, audit_rows
 from db.models import AuditEvent, AuditForwarding, DeliveryRow, JobRow, ResultRow, Study
@@ -301,7 +301,7 @@ def without_result(
 def _reasons(session: Session, uids: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     rows = session.scalars(select(JobRow).where(JobRow.study_instance_uid.in_(uids))).all()
-    for row in reports.newest_jobs(rows):
+    for row in study_lists.newest_jobs(rows):
         found.setdefault(row.study_instance_uid, []).append(f"{row.state}: {row.reason}" if row.reason else row.state)
     return found
 

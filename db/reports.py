@@ -1,25 +1,15 @@
 """Read-only answers for operators and auditors: what happened to a study, which jobs exist, what the audit log says."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, func, select
-from sqlalchemy.orm import aliased, selectinload
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
 
+from db import study_lists
 from db.jobs import as_job
-from db.models import (
-    AssociationRow,
-    AssociationStudy,
-    DeliveryRow,
-    Instance,
-    JobRow,
-    Process,
-    ResultRow,
-    Series,
-    Study,
-)
+from db.models import DeliveryRow, JobRow, Process, ResultRow, Study
 from db.session import Record
 from dicom_core.errors import NotFoundError
 from dicom_core.job import Job, JobState
@@ -94,64 +84,24 @@ def studies(record: Record, *, study_instance_uid: str = "", state: str = "", li
     if study_instance_uid:
         statement = statement.where(Study.study_instance_uid == study_instance_uid)
     if state:
-        newer = aliased(JobRow)
-        replaced = exists().where(
-            newer.study_instance_uid == JobRow.study_instance_uid,
-            newer.series_instance_uid == JobRow.series_instance_uid,
-            newer.generation > JobRow.generation,
-        )
-        with_job = select(JobRow.study_instance_uid).where(JobRow.state == state, ~replaced)
-        statement = statement.where((Study.state == state) | Study.study_instance_uid.in_(with_job))
+        statement = statement.where(study_lists.with_state(state))
     with record.reading() as session:
-        rows = session.scalars(statement).all()
-        uids = [row.study_instance_uid for row in rows]
-        counts = dict(
-            session.execute(
-                select(Instance.study_instance_uid, func.count())
-                .where(Instance.study_instance_uid.in_(uids))
-                .group_by(Instance.study_instance_uid)
-            ).all()
-        )
-        modalities: dict[str, list[str]] = {}
-        for uid, modality in session.execute(
-            select(Series.study_instance_uid, Series.modality).where(Series.study_instance_uid.in_(uids))
-        ):
-            modalities.setdefault(uid, []).append(modality)
-        senders = dict(
-            session.execute(
-                select(AssociationStudy.study_instance_uid, func.max(AssociationRow.calling_ae_title))
-                .join(AssociationRow, AssociationRow.association_id == AssociationStudy.association_id)
-                .where(AssociationStudy.study_instance_uid.in_(uids))
-                .group_by(AssociationStudy.study_instance_uid)
-            ).all()
-        )
-        current: defaultdict[str, list[JobRow]] = defaultdict(list)
-        for job in newest_jobs(session.scalars(select(JobRow).where(JobRow.study_instance_uid.in_(uids))).all()):
-            current[job.study_instance_uid].append(job)
         return [
             StudySummary(
-                study_instance_uid=row.study_instance_uid,
-                state=row.state,
-                generation=row.generation,
-                modalities=tuple(sorted(set(modalities.get(row.study_instance_uid, [])))),
-                series=len(modalities.get(row.study_instance_uid, [])),
-                instances=counts.get(row.study_instance_uid, 0),
-                first_received_at=row.first_received_at,
-                last_received_at=row.last_received_at,
-                completed_at=row.completed_at,
-                calling_ae_title=senders.get(row.study_instance_uid, ""),
-                job_states=tuple(job.state for job in current[row.study_instance_uid]),
+                study_instance_uid=line.study_instance_uid,
+                state=line.state,
+                generation=line.generation,
+                modalities=line.modalities,
+                series=line.series,
+                instances=line.instances,
+                first_received_at=line.first_received_at,
+                last_received_at=line.last_received_at,
+                completed_at=line.completed_at,
+                calling_ae_title=line.calling_ae_title,
+                job_states=tuple(job.state for job in line.jobs),
             )
-            for row in rows
+            for line in study_lists.lines(session, session.scalars(statement).all())
         ]
-
-
-def newest_jobs(rows: Sequence[JobRow]) -> list[JobRow]:
-    """The newest job of each series among these."""
-    newest: dict[tuple[str, str], JobRow] = {}
-    for row in sorted(rows, key=lambda row: (row.generation, row.created_at)):
-        newest[row.study_instance_uid, row.series_instance_uid] = row
-    return sorted(newest.values(), key=lambda row: row.series_instance_uid)
 
 
 def study(record: Record, study_instance_uid: str) -> StudySummary:
@@ -184,7 +134,7 @@ def current_jobs(record: Record, study_instance_uid: str) -> list[Job]:
     """The newest job of each series of a study: its current result set."""
     with record.reading() as session:
         rows = session.scalars(select(JobRow).where(JobRow.study_instance_uid == study_instance_uid)).all()
-        return [as_job(row) for row in newest_jobs(rows)]
+        return [as_job(row) for row in study_lists.newest_jobs(rows)]
 
 
 def deliveries(record: Record, study_instance_uid: str) -> list[DeliverySummary]:

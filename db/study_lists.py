@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.models import AssociationRow, AssociationStudy, Instance, JobProgress, JobRow, ResultRow, Series, Study
-from db.reports import newest_jobs
 from db.session import Record
 from dicom_core.errors import NotFoundError
 from dicom_core.job import FINISHED, JobState
@@ -101,7 +100,7 @@ def search(record: Record, wanted: StudySearch) -> list[StudyLine]:
     statement = select(Study).order_by(Study.first_received_at.desc(), Study.study_instance_uid.desc())
     conditions = [condition for condition in _conditions(wanted) if condition is not None]
     with record.reading() as session:
-        return _lines(session, session.scalars(statement.where(*conditions).limit(wanted.limit)).all())
+        return lines(session, session.scalars(statement.where(*conditions).limit(wanted.limit)).all())
 
 
 def one(record: Record, study_instance_uid: str) -> StudyLine:
@@ -114,7 +113,7 @@ def one(record: Record, study_instance_uid: str) -> StudyLine:
         row = session.get(Study, study_instance_uid)
         if row is None:
             raise NotFoundError(f"no study {study_instance_uid} was received")
-        return _lines(session, [row])[0]
+        return lines(session, [row])[0]
 
 
 def modalities(record: Record) -> list[str]:
@@ -126,7 +125,7 @@ def modalities(record: Record) -> list[str]:
 def _conditions(wanted: StudySearch) -> Iterable[ColumnElement[bool] | None]:
     uid = Study.study_instance_uid
     yield _with_uid(wanted.uid) if wanted.uid else None
-    yield _with_state(wanted.state) if wanted.state else None
+    yield with_state(wanted.state) if wanted.state else None
     if wanted.ae_title:
         sender = AssociationRow.association_id == AssociationStudy.association_id
         brought = AssociationStudy.study_instance_uid == uid
@@ -152,7 +151,8 @@ def _with_uid(text: str) -> ColumnElement[bool]:
     return or_(uid.startswith(text, autoescape=True), uid.in_(of_source), uid.in_(of_result))
 
 
-def _with_state(word: str) -> ColumnElement[bool]:
+def with_state(word: str) -> ColumnElement[bool]:
+    """Studies in a state, or with a current job in it; ``word`` may be one of ``STATES_OF``."""
     states = STATES_OF.get(word, frozenset({word}))
     newer = aliased(JobRow)
     replaced = exists().where(
@@ -167,7 +167,8 @@ def _with_state(word: str) -> ColumnElement[bool]:
     return or_(Study.state == receiving, with_job)
 
 
-def _lines(session: Session, rows: Sequence[Study]) -> list[StudyLine]:
+def lines(session: Session, rows: Sequence[Study]) -> list[StudyLine]:
+    """What there is to say of each of these studies, in their order."""
     uids = [row.study_instance_uid for row in rows]
     counts = _pairs(
         session,
@@ -205,6 +206,14 @@ def _lines(session: Session, rows: Sequence[Study]) -> list[StudyLine]:
         )
         for row in rows
     ]
+
+
+def newest_jobs(rows: Sequence[JobRow]) -> list[JobRow]:
+    """The newest job of each series among these."""
+    newest: dict[tuple[str, str], JobRow] = {}
+    for row in sorted(rows, key=lambda row: (row.generation, row.created_at)):
+        newest[row.study_instance_uid, row.series_instance_uid] = row
+    return sorted(newest.values(), key=lambda row: row.series_instance_uid)
 
 
 def _pairs(session: Session, statement: Any) -> dict[str, Any]:
