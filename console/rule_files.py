@@ -69,6 +69,6 @@ def _misfits(rules: Sequence[Rule], values: Mapping[str, Any], settings: Setting
         if unknown := [name for name in rule.destinations if name not in known]:
             yield f"{_named(values['rules'], index)}: there is no destination {', '.join(unknown)}"
     # never the models of the text: their folders would be opened for whoever wrote it
-    for (table, index, *_), said in segmenter_misfits({"rules": values["rules"], "models": settings.models}):
-        if table == "rules":
-            yield f"{_named(values['rules'], int(index))}: {said}"
+    for place, said in segmenter_misfits({"rules": values["rules"], "models": settings.models}):
+        if place[0] == "rules":
+            yield f"{_named(values['rules'], int(place[1]))}: {said}"

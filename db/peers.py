@@ -86,7 +86,7 @@ def last_sent(record: Record) -> Mapping[str, datetime]:
         .group_by(DeliveryRow.lane)
     )
     with record.reading() as session:
-        return dict(session.execute(statement).all())
+        return {lane: at for lane, at in session.execute(statement) if at is not None}
 
 
 def checks(record: Record) -> Mapping[str, Check]:

@@ -181,7 +181,7 @@ class _Part(NamedTuple):
     """The deliveries of one lane in one state."""
 
     destination: str = ""
-    count: int = 0
+    number: int = 0
     oldest: datetime | None = None
     held_until: datetime | None = None
     next_try_at: datetime | None = None
@@ -195,9 +195,9 @@ def _lane(lane: str, states: Mapping[str, _Part]) -> Lane:
     return Lane(
         lane=lane,
         destination=waits.destination or sends.destination or failed.destination,
-        waiting=waits.count,
-        sending=sends.count,
-        failed=failed.count,
+        waiting=waits.number,
+        sending=sends.number,
+        failed=failed.number,
         oldest_since=waits.oldest,
         held_until=waits.held_until,
         next_try_at=waits.next_try_at,

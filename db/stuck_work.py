@@ -186,8 +186,5 @@ def _undelivered(session: Session, now: datetime) -> Iterator[StuckWork]:
         .limit(_MOST)
     )
     for destination, count, oldest, answer in session.execute(statement):
-        values = {"count": count, "destination": destination}
-        if answer:
-            yield _stuck(Kind.DELIVERY, destination, oldest, "undelivered-answer", answer=answer, **values)
-        else:
-            yield _stuck(Kind.DELIVERY, destination, oldest, "undelivered", **values)
+        code, told = ("undelivered-answer", {"answer": str(answer)}) if answer else ("undelivered", {})
+        yield _stuck(Kind.DELIVERY, destination, oldest, code, count=count, destination=destination, **told)

@@ -110,8 +110,8 @@ class SiteMetrics(Collector):
         )  # fmt: skip
         for name in sorted({lane.destination for lane in lanes}):
             own = [lane for lane in lanes if lane.destination == name]
-            for state in ("waiting", "sending", "failed"):
-                unfinished.add_metric([name, state], sum(getattr(lane, state) for lane in own))
+            for word in ("waiting", "sending", "failed"):
+                unfinished.add_metric([name, word], sum(getattr(lane, word) for lane in own))
             age.add_metric([name], max(_age(now, lane.oldest_since) for lane in own))
         yield unfinished
         yield age

@@ -88,7 +88,7 @@ def stacked_bars(columns: Sequence[Column], tones: Sequence[str]) -> Plot:
         tones: Colour of each part, from the axis upwards: ``good``, ``bad``, ``busy``, ``wait`` or ``quiet``.
     """
     top_value = nice_top(max((sum(column.values) for column in columns), default=0.0))
-    base, room = HEIGHT - _BOTTOM, (WIDTH - _LEFT - _RIGHT) / max(1, len(columns))
+    base, room = float(HEIGHT - _BOTTOM), (WIDTH - _LEFT - _RIGHT) / max(1, len(columns))
     scale = (base - _TOP) / top_value
     bars = []
     for index, column in enumerate(columns):
