@@ -49,7 +49,7 @@ class IncomingFile:
 
     def __init__(self, spool: "Spool", file_meta: bytes) -> None:
         self._spool = spool
-        self._path = spool.folder / "tmp" / f"{secrets.token_hex(16)}.part"
+        self._path = spool.path(f"tmp/{secrets.token_hex(16)}.part")
         self._kept = False
         self._hash = hashlib.sha256()
         self._meta_hash = hashlib.sha256(file_meta)
@@ -89,7 +89,7 @@ class IncomingFile:
         try:
             os.fsync(self._descriptor)
             self._close()
-            self._path.rename(self._spool.folder / path)
+            self._path.rename(self._spool.path(path))
             self._kept = True
         except OSError as error:
             raise _spool_error("a file in the spool cannot be made durable", error) from error
@@ -123,6 +123,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._name = str(folder)
 
     def prepare(self) -> None:
         """Make the folders, durable, readable by the owner only.
@@ -150,14 +151,14 @@ class Spool:
             SpoolError: A folder cannot be synchronised.
         """
         try:
-            for folder in {(self.folder / file.path).parent for file in files}:
-                sync_folder(folder)
+            for folder in {file.path.rpartition("/")[0] for file in files}:
+                sync_folder(self.path(folder))
         except OSError as error:
             raise _spool_error("a folder of the spool cannot be made durable", error) from error
 
     def path(self, relative: str) -> Path:
         """The absolute path of a recorded file."""
-        return self.folder / relative
+        return Path(f"{self._name}/{relative}")  # a third of the time of the operator, and every object needs it thrice
 
     def free_bytes(self) -> int:
         """Free space of the file system, for the low-water marks."""

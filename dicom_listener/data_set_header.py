@@ -4,6 +4,7 @@ A walk over lengths, not a parser: no value but the wanted ones is copied, nesti
 the bytes at hand is asked for. Damaged data ends in ``HeaderError``.
 """
 
+import struct
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +20,8 @@ _LAST = max(_WANTED)
 _LONGEST_VALUE = 256
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_LITTLE, _BIG = struct.Struct("<HH2sH"), struct.Struct(">HH2sH")
+"""Tag, VR, length of 16 bits."""
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split(b" "))
 """PS3.5 section 7.1.2: two reserved bytes and a length of 32 bits follow."""
 
@@ -103,21 +106,23 @@ class _Walk:
     def __init__(self, data: bytes, transfer_syntax_uid: str) -> None:
         self._data = data
         self._order: Literal["big", "little"] = "big" if transfer_syntax_uid == ExplicitVRBigEndian else "little"
+        self._head = _BIG if self._order == "big" else _LITTLE
         self._implicit = transfer_syntax_uid == ImplicitVRLittleEndian
         self._vr = b""
         self.position = 0
 
     def element(self) -> tuple[int, int]:
         """Read tag and length of the element here and move to its value."""
-        head = self._take(8)
-        self._vr = head[4:6]
-        tag = self._number(head[0:2]) << 16 | self._number(head[2:4])
+        start = self.position
+        self._move(8)
+        group, number, self._vr, length = self._head.unpack_from(self._data, start)
+        tag = group << 16 | number
         # items and delimiters have no VR (PS3.5 section 7.5); a VR that is none: the sender switched to implicit
-        if self._implicit or tag >> 16 == 0xFFFE or not (self._vr.isalpha() and self._vr.isupper()):
-            return tag, self._number(head[4:8])
+        if self._implicit or group == 0xFFFE or not (self._vr.isalpha() and self._vr.isupper()):
+            return tag, self._number(self._data[start + 4 : start + 8])
         if self._vr in _LONG_VRS:
             return tag, self._number(self._take(4))
-        return tag, self._number(head[6:8])
+        return tag, length
 
     def text(self, length: int) -> str:
         """The value here, without padding; the position stays."""
