@@ -1,5 +1,6 @@
 """The FastAPI application: what stands before every request, and the groups of addresses."""
 
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +37,7 @@ from console.web.access import needs
 from console.web.answers import answer_error
 from console.web.doorkeeper import Doorkeeper
 from console.web.forms import is_https
+from console.web.interface import describe
 from console.web.rate_limits import RateLimit
 from db.session import Record
 from dicom_core.errors import VesselqError
@@ -107,6 +109,7 @@ def make_application(settings: Settings, record: Record) -> FastAPI:
     for room in _ROOMS:
         application.include_router(room.router)
     application.include_router(pages.router, dependencies=[Depends(needs("read"))])
+    application.openapi = partial(describe, application)  # type: ignore[method-assign]  # FastAPI's way to extend it
     application.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     for kind in (VesselqError, RequestValidationError, HTTPException):
         application.add_exception_handler(kind, answer_error)
