@@ -3,14 +3,14 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import redis
 from pydantic import ValidationError
 
+from console.findings import Finding, Health
 from console.redis_server import find_redis_server, redis_is_explicit, socket_path
+from console.security_checks import audit_repositories, dicom_security
 from db import migrate
 from db.session import Record
 from dicom_core.errors import ConfigurationError, VesselqError
@@ -29,31 +29,6 @@ _ASK_TORCH = (
     "    about = torch.cuda.get_device_properties(number)\n"
     "    print(f'cuda:{number} {about.name}, {about.total_memory // 1024**2} MiB')\n"
 )
-
-
-class Health(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILS = "fails"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found.
-
-    Attributes:
-        what: The thing that was looked at.
-        health: FAILS only for things without which no work gets done.
-        found: In words, without secrets and patient data.
-        advice: What to do, "" when all is well.
-    """
-
-    what: str
-    health: Health
-    found: str
-    advice: str = ""
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -284,5 +259,6 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
 
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-    _configuration, _redis, _database, _spool, _device, _segmenters, _peers, _destinations,
+    _configuration, _redis, _database, _spool, _device, _segmenters, dicom_security, _peers, _destinations,
+    audit_repositories,
 )  # fmt: skip

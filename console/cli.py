@@ -17,6 +17,7 @@ from console.commands import (
     segmentations,
     services,
     studies,
+    tls,
     tokens,
     top,
     users,
@@ -55,7 +56,7 @@ app = typer.Typer(
 )
 for room in (
     services, imaging, models, segmentations, studies, jobs, top, peers, rules, audit, users, tokens, configuration,
-    doctor,
+    tls, doctor,
 ):  # fmt: skip
     room.register(app)
 

@@ -16,7 +16,8 @@ def doctor(
     json: options.Json = False,
 ) -> None:
     """Check everything that the work needs and say what to do. Exit code 3 when something needed fails."""
-    from console.checks import Health, examine
+    from console.checks import examine
+    from console.findings import Health
     from console.output import print_json, print_table
 
     findings = examine(options.settings_of(config, data_folder))

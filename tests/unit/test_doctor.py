@@ -3,17 +3,20 @@
 import json
 import sqlite3
 import subprocess
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Authority
 from console_site import ConsoleSite
 from loopback import free_port
+from syslog_server import SyslogServer
 from typer.testing import CliRunner
 
-from console import checks, redis_server
-from console.checks import Health
+from console import checks, redis_server, security_checks
 from console.cli import app
+from console.findings import Health
 from dicom_core.errors import ConfigurationError
 from dicom_core.settings import Settings
 
@@ -202,3 +205,60 @@ def test_redis_server_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_server.importlib, "import_module", missing)
     with pytest.raises(ConfigurationError, match="apt-get install redis-server"):
         redis_server.find_redis_server()
+
+
+TLS = """
+[listener.tls]
+certificate_file = "{own.certificate_file}"
+key_file = "{own.key_file}"
+ca_file = "{ca_file}"
+"""
+
+
+def test_plain_dicom_is_a_warning_where_others_can_connect(tmp_path: Path) -> None:
+    """Not on loopback; results in the clear are told with the destination's name."""
+    assert examine(tmp_path)[1]["DICOM security"]["health"] == "ok"
+    destination = '\n[[destinations]]\nname = "pacs"\nkind = "storage_scu"\nae_title = "P"\nhost = "192.0.2.1"\n'
+    destination += "timeout_seconds = 0.1\n"
+    found = examine(tmp_path, BASE + 'host = "0.0.0.0"\n' + destination)[1]
+    assert found["DICOM security"]["health"] == "warning"
+    assert "plain DICOM is open to other machines" in found["DICOM security"]["found"]
+    assert "vesselq tls init" in found["DICOM security"]["advice"]
+    assert "results go to pacs as plain DICOM" in found["destinations in the clear"]["found"]
+
+
+def test_certificates_are_looked_at(tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutual TLS is fine until a month before its end; files that are no good fail, with the file."""
+    text = BASE + 'host = "0.0.0.0"\n' + TLS.format(own=authority.vesselq, ca_file=authority.ca_file)
+    soon = examine(tmp_path, text)[1]["DICOM security"]
+    assert (soon["health"], "TLS on both sides, but VESSELQ_certificate.pem" in soon["found"]) == ("warning", True)
+    monkeypatch.setattr(security_checks, "_SOON", timedelta())
+    assert examine(tmp_path, text)[1]["DICOM security"]["health"] == "ok"
+    one_sided = examine(tmp_path, text.replace("ca_file", "# ca_file") + 'client_certificates = "off"\n')[1]
+    assert "anybody may use any AE title" in one_sided["DICOM security"]["found"]
+    wrong = examine(tmp_path, text.replace("VESSELQ_key", "PACS_key"))[1]["DICOM security"]
+    assert (wrong["health"], "is not that of the certificate" in wrong["found"]) == ("fails", True)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Later":
+            return cls(2099, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(security_checks, "datetime", Later)
+    over = examine(tmp_path, text)[1]["DICOM security"]
+    assert (over["health"], "no sender accepts it" in over["found"]) == ("fails", True)
+
+
+def test_audit_repositories_are_spoken_to(tmp_path: Path, authority: Authority) -> None:
+    """A handshake and an orderly end without any message; down fails, UDP is a warning."""
+    entry = '\n[[audit.repositories]]\nname = "{}"\nhost = "127.0.0.1"\nport = {}\n'
+    secure = f'ca_file = "{authority.ca_file}"\ncertificate_file = "{authority.pacs.certificate_file}"\n'
+    secure += f'key_file = "{authority.pacs.key_file}"\n'
+    with SyslogServer(authority) as server:
+        text = BASE + entry.format("here", server.port) + secure + entry.format("away", free_port()) + secure
+        _, found = examine(tmp_path, text + entry.format("old", 514) + 'transport = "udp"\n')
+    assert found["audit repository here"]["health"] == "ok"
+    assert server.messages == []
+    assert found["audit repository away"]["health"] == "fails"
+    assert "Connection refused" in found["audit repository away"]["found"]
+    assert found["audit repository old"]["health"] == "warning"
