@@ -244,11 +244,16 @@ def _made_by(pair: tuple[str, str]) -> tuple[ColumnElement[bool], ColumnElement[
 
 
 def _jobs_of(session: Session, pair: tuple[str, str], before: str, limit: int) -> Sequence[Row[Any]]:
-    statement = select(*_OF_JOB).where(*_made_by(pair)).order_by(JobRow.created_at.desc(), JobRow.job_id.desc())
+    model, version = pair
+    in_order = (JobRow.model_version, JobRow.created_at, JobRow.job_id)
+    # not "= version": PostgreSQL would leave it out of the order and walk along the jobs of all models by their time
+    statement = select(*_OF_JOB).where(
+        JobRow.model == model, JobRow.model_version >= version, JobRow.model_version <= version
+    )
     if before:
         created_at = jobs.job_named(session, before).created_at
-        statement = statement.where(tuple_(JobRow.created_at, JobRow.job_id) < (created_at, before))
-    return session.execute(statement.limit(limit)).all()
+        statement = statement.where(tuple_(*in_order) < (version, created_at, before))
+    return session.execute(statement.order_by(*(column.desc() for column in in_order)).limit(limit)).all()
 
 
 def _recalled(session: Session, rows: Sequence[Row[Any]]) -> list[Recalled]:
