@@ -8,7 +8,7 @@ In every round each cell (workload and number of associations) is sent to all re
 the median over the rounds of throughput ours / throughput peer. A row counts only after every object was found at the
 receiver with equal pixel bytes. Exit code 3 when a peer is not installed.
 
-    python benchmarks/ingest.py [--rounds 5] [--scale 0.1] [--json]
+    python benchmarks/ingest.py [--rounds 5] [--scale 0.1] [--json] [--plot FILE.svg]
 """
 
 import sys
@@ -32,10 +32,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -167,7 +167,7 @@ class Vesselq:
 
     name, ae_title = OURS, "VESSELQ"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **listener: object) -> None:
         folder.mkdir()
         self._folder = folder
         settings = folder / "settings.json"
@@ -175,13 +175,14 @@ class Vesselq:
             json.dumps(
                 {
                     "data_folder": str(folder),
-                    "log_level": "WARNING",
-                    "listener": {"port": 0, "low_water_bytes": 0, "critical_water_bytes": 0},
+                    "log_level": "ERROR",
+                    "listener": {"port": 0, "low_water_bytes": 0, "critical_water_bytes": 0, **listener},
                     "peers": [{"name": "bench", "ae_title": "BENCH"}],
                 }
             )
         )
-        self._running = subprocess.Popen([sys.executable, __file__, "--listener", str(settings)], env=NODELAY, cwd=ROOT)
+        command = [sys.executable, str(Path(__file__).resolve()), "--listener", str(settings)]
+        self._running = subprocess.Popen(command, env=NODELAY, cwd=ROOT)
         self.process = psutil.Process(self._running.pid)
         _wait_until(lambda: (folder / "port").exists() and (folder / "port").read_text() != "", self._running)
         self.port = int((folder / "port").read_text())
@@ -314,7 +315,7 @@ def measure(receiver: Receiver, batch: Batch, associations: int, cell: str, numb
     cpu = _cpu_seconds(receiver.process) - cpu
     if receiver.pixels(batch) != batch.pixels:
         raise RuntimeError(f"{receiver.name} does not hold what was sent in {cell}: the row does not count")
-    rss = receiver.process.memory_info().rss
+    rss = _peak_memory(receiver.process)
     return Row("intake", receiver.name, cell, number, wall, cpu, len(batch.files), batch.size, rss, os.getloadavg()[0])
 
 
@@ -334,6 +335,12 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(total)
 
 
+def _peak_memory(process: psutil.Process) -> int:
+    """Largest resident memory of the process so far, bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
 def run(arguments: argparse.Namespace, folder: Path) -> list[Row]:
     """All rounds of all cells."""
     rows: list[Row] = []
@@ -341,7 +348,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> list[Row]:
         for number in range(arguments.rounds):
             for workload in WORKLOADS:
                 count = max(4, round(workload.count * arguments.scale)) if workload.name != "large" else 1
-                for associations in (1,) if workload.name == "large" else (1, 4):
+                for associations in (1,) if workload.name == "large" else (1, 4, 8):
                     cell = f"{workload.name}/{associations}"
                     if arguments.cells and cell not in arguments.cells:
                         continue
@@ -390,25 +397,65 @@ def ratio(rows: Sequence[Row], peer: str, cell: str) -> float | None:
 def summary(rows: Sequence[Row]) -> dict[str, object]:
     """The ratios of every cell and the processor time of every subject."""
     cells = list(dict.fromkeys(row.cell for row in rows))
-    cpu = {
+    cpu = _medians(rows, cells, lambda row: row.cpu_s * GIB / row.bytes)
+    told: dict[str, object] = {
+        "ratio_to_storescp": ratio(rows, STORESCP, "ct512/1"),
+        "ratio_to_orthanc": ratio(rows, ORTHANC_NAME, "ct512/1"),
+        "ratios": {cell: {peer: ratio(rows, peer, cell) for peer in (STORESCP, ORTHANC_NAME)} for cell in cells},
+        "mib_per_second": _medians(rows, cells, lambda row: row.bytes / row.wall / MIB),
+        "cpu_seconds_per_gib": cpu,
+        "peak_memory_mib": max((row.rss for row in rows if row.subject == OURS), default=0) // MIB,
+    }
+    return {**told, "goals": goals(told), "rows": [asdict(row) for row in rows]}
+
+
+def _medians(rows: Sequence[Row], cells: Sequence[str], value: Callable[[Row], float]) -> dict[str, dict[str, float]]:
+    return {
         subject: {
-            cell: round(
-                statistics.median(
-                    row.cpu_s * GIB / row.bytes for row in rows if (row.subject, row.cell) == (subject, cell)
-                ),
-                3,
-            )
+            cell: round(statistics.median(value(row) for row in rows if (row.subject, row.cell) == (subject, cell)), 3)
             for cell in cells
         }
         for subject in (OURS, STORESCP, ORTHANC_NAME)
     }
-    return {
-        "ratio_to_storescp": ratio(rows, STORESCP, "ct512/1"),
-        "ratio_to_orthanc": ratio(rows, ORTHANC_NAME, "ct512/1"),
-        "ratios": {cell: {peer: ratio(rows, peer, cell) for peer in (STORESCP, ORTHANC_NAME)} for cell in cells},
-        "cpu_seconds_per_gib": cpu,
-        "rows": [asdict(row) for row in rows],
-    }
+
+
+GOALS = (
+    ("ct512/1", STORESCP, 1.0), ("ct512/4", STORESCP, 0.9), ("small/1", STORESCP, 0.8),
+    ("ct512/1", ORTHANC_NAME, 2.0), ("ct512/4", ORTHANC_NAME, 1.7), ("small/1", ORTHANC_NAME, 1.4),
+)  # fmt: skip
+"""Throughput ours / theirs that is to be reached; storescp never synchronises, Orthanc does."""
+CPU_GOAL, MEMORY_GOAL_MIB = 0.7, 150
+
+
+def goals(told: Mapping[str, Any]) -> list[dict[str, object]]:
+    """Each goal with what was reached."""
+    lines: list[dict[str, object]] = []
+    for cell, peer, wanted in GOALS:
+        reached = told["ratios"].get(cell, {}).get(peer)
+        if reached is not None:
+            lines.append(_goal(f"throughput {cell} / {peer}", wanted, reached, met=reached >= wanted))
+    cpu = told["cpu_seconds_per_gib"]
+    for cell in cpu[OURS]:
+        # a run that is too short for the system's clock (10 ms) tells nothing
+        reached = round(cpu[OURS][cell] / cpu[STORESCP][cell], 3) if cpu[STORESCP][cell] else float("inf")
+        lines.append(_goal(f"CPU time {cell} / {STORESCP}", CPU_GOAL, reached, met=reached <= CPU_GOAL))
+    peak = told["peak_memory_mib"]
+    return [*lines, _goal("peak memory, MiB", MEMORY_GOAL_MIB, peak, met=peak <= MEMORY_GOAL_MIB)]
+
+
+def _goal(name: str, wanted: float, reached: float, *, met: bool) -> dict[str, object]:
+    return {"goal": name, "wanted": wanted, "reached": reached, "met": met}
+
+
+def draw(told: Mapping[str, Any], file: Path) -> None:
+    """Write the picture of a run."""
+    from benchmarks.ingest_plot import picture
+
+    rounds = 1 + max(row["round"] for row in told["rows"])
+    load = statistics.median(row["load"] for row in told["rows"])
+    note = f"medians of {rounds} paired rounds on {os.cpu_count()} cores, load {load:.1f}; ours and Orthanc synchronise"
+    speed, cpu = told["mib_per_second"], told["cpu_seconds_per_gib"]
+    file.write_text(picture(speed, cpu, list(speed[OURS]), note))
 
 
 def listener(settings_file: Path) -> None:
@@ -438,6 +485,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=0.1, help="part of the full number of objects")
     parser.add_argument("--cells", nargs="*", help="only these, for example ct512/1 small/4")
     parser.add_argument("--folder", type=Path, help="where everybody stores; must not be a memory file system")
+    parser.add_argument("--plot", type=Path, help="also write a picture, SVG")
     parser.add_argument("--json", action="store_true", help="last line of standard output is one JSON object")
     parser.add_argument("--listener", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -452,6 +500,8 @@ def main() -> int:
         told = summary(run(arguments, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if arguments.plot:
+        draw(told, arguments.plot)
     if arguments.json:
         print(json.dumps(told))
     else:
