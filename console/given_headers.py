@@ -1,21 +1,23 @@
-"""The header of a DICOM object that a person gives: a file, the first bytes of one, or the DICOM JSON Model."""
+"""The header of a DICOM object that a person gives: a file, the first bytes of one, or the DICOM JSON Model.
+
+pydicom is imported when somebody gives one: it takes longer than all the rest of the pages.
+"""
 
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from typing import TYPE_CHECKING, Any
 
 from dicom_core.errors import NotFoundError, SourceError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _NO_DICOM = "this is no DICOM file (PS3.10 section 7.1)"
 
 
-def header_of_file(path: Path) -> Dataset:
+def header_of_file(path: Path) -> "Dataset":
     """The header of a file, without pixel data.
 
     Raises:
@@ -27,7 +29,7 @@ def header_of_file(path: Path) -> Dataset:
     return _read(path)
 
 
-def header_of_bytes(content: bytes) -> Dataset:
+def header_of_bytes(content: bytes) -> "Dataset":
     """The header of a file of which these are the first bytes, at least up to the pixel data.
 
     Raises:
@@ -36,7 +38,10 @@ def header_of_bytes(content: bytes) -> Dataset:
     return _read(BytesIO(content))
 
 
-def _read(source: Path | BytesIO) -> Dataset:
+def _read(source: Path | BytesIO) -> "Dataset":
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
     try:
         with warnings.catch_warnings():
             # of values that break rules of their VR: intake takes these as well
@@ -48,12 +53,14 @@ def _read(source: Path | BytesIO) -> Dataset:
         raise SourceError(f"the header of this file cannot be read ({type(error).__name__})") from None
 
 
-def header_of_json(values: Mapping[str, Any]) -> Dataset:
+def header_of_json(values: Mapping[str, Any]) -> "Dataset":
     """A header in the DICOM JSON Model (PS3.18 annex F).
 
     Raises:
         SourceError: It is none.
     """
+    from pydicom.dataset import Dataset
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

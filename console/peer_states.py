@@ -11,7 +11,6 @@ from db.session import Record
 from dicom_core.errors import ConflictError, NotFoundError, VesselqError
 from dicom_core.setting_tables import DestinationSettings, FolderSettings, PeerSettings, StorageSCUSettings
 from dicom_core.settings import SENDER, Settings
-from dicom_listener.job_requests import calls_from
 
 ANSWER_SECONDS = 5.0
 """Longest wait for a peer; a destination has a setting of its own."""
@@ -127,6 +126,8 @@ def _is_of(peer: PeerSettings, lane: str) -> bool:
 
 
 def _from(peer: PeerSettings, address: str) -> bool:
+    from dicom_listener.job_requests import calls_from  # with it comes pydicom, which most pages do not need
+
     try:
         return calls_from(peer, address)
     except ValueError:  # no address: of a record that a test or another release wrote

@@ -8,8 +8,6 @@ from dicom_core.job import Job
 from dicom_core.prompt import Prompt
 from dicom_core.settings import Settings
 from dicom_core.spool import Spool
-from dicom_listener.job_requests import JobRequests
-from worker.result_header.catalogue import vessel_type
 from worker.segmenters import registry
 
 
@@ -44,6 +42,8 @@ def run_again(
         ConfigurationError: No segmenter is named and no rule names one, or it cannot be used as it is configured.
         InvalidPromptError: The segmenter cannot be asked that, or nothing is asked and no segmenter named.
     """
+    from dicom_listener.job_requests import JobRequests  # with it comes pydicom, which pages that show do not need
+
     if prompt.mask is not None or prompt.example is not None:
         raise InvalidPromptError("a mask or an example in a file cannot be given here; `vesselq segment` takes a mask")
     if prompt.model_copy(update={"by_hand": False}) == Prompt() and not segmenter:
@@ -69,6 +69,8 @@ def check_segments(prompt: Prompt) -> None:
     Raises:
         InvalidPromptError: The catalogue has no such type.
     """
+    from worker.result_header.catalogue import vessel_type
+
     for question in prompt.questions:
         try:
             vessel_type(question.segment)

@@ -4,7 +4,11 @@ import logging
 import sys
 from typing import Any
 
-import structlog
+from dicom_core.quick_imports import hidden
+
+with hidden("rich", "better_exceptions"):
+    # it would load them to draw tracebacks, which are JSON or plain here
+    import structlog
 
 # local variables hold data sets: a traceback shows where, never with what
 _tracebacks_without_values = structlog.processors.ExceptionRenderer(

@@ -7,14 +7,9 @@ in it is ever executed. First rule that matches wins; without a match the series
 import collections.abc
 import re
 import struct
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
-from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence
 
 from dicom_core.chain import LONGEST_WORD, SIGN, word_of
 from dicom_core.errors import InvalidPromptError
@@ -22,6 +17,17 @@ from dicom_core.identifiers import MANUFACTURER
 from dicom_core.job import HIGHEST_PRIORITY
 from dicom_core.prompt import Prompt
 
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+USUAL_KEYWORDS = frozenset({
+    "AcquisitionContrast", "BodyPartExamined", "BurnedInAnnotation", "Columns", "ContrastBolusAgent", "ImageType",
+    "InstitutionName", "KVP", "Manufacturer", "ManufacturerModelName", "Modality", "NumberOfFrames",
+    "PhotometricInterpretation", "ProtocolName", "Rows", "SOPClassUID", "SamplesPerPixel", "ScanningSequence",
+    "SequenceName", "SeriesDescription", "SeriesInstanceUID", "SliceThickness", "StationName", "StudyDescription",
+    "StudyInstanceUID",
+})  # fmt: skip
+"""Keywords that need no look into the dictionary: a process that only reads the settings starts without pydicom."""
 LONGEST_COMPARED_TEXT = 1024
 """Text values are cut here before a pattern looks at them, so that a hostile value cannot make it slow."""
 _COMPARISONS = ("equals", "one_of", "contains", "matches", "exists", "greater_than", "at_least", "less_than", "at_most")
@@ -29,9 +35,9 @@ _WORDS = {"greater_than": ">", "at_least": "≥", "less_than": "<", "at_most": "
 
 _UNREADABLE = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, NotImplementedError, EOFError, OSError,
-    struct.error, BytesLengthException,
+    struct.error,
 )  # fmt: skip
-"""What pydicom raises when it turns the bytes of a bad element into a value."""
+"""What is raised, next to an error of pydicom's own, when the bytes of a bad element are turned into a value."""
 
 Scalar = str | int | float
 
@@ -62,7 +68,7 @@ class Condition(BaseModel):
     @field_validator("keyword")
     @classmethod
     def _known_keyword(cls, value: str | None) -> str | None:
-        if value is not None and tag_for_keyword(value) is None:
+        if value is not None and value not in USUAL_KEYWORDS and not _is_keyword(value):
             raise ValueError(f"{value!r} is no DICOM keyword; look it up in PS3.6 (for example SeriesDescription)")
         return value
 
@@ -87,7 +93,7 @@ class Condition(BaseModel):
             raise ValueError("a condition is either 'keyword' with a comparison, or one of all, any, not")
         return self
 
-    def holds(self, dataset: Dataset) -> bool:
+    def holds(self, dataset: "Dataset") -> bool:
         """Whether ``dataset`` satisfies the condition."""
         if self.all_of is not None:
             return all(part.holds(dataset) for part in self.all_of)
@@ -207,7 +213,13 @@ class Rule(BaseModel):
         return word_of((self.segmenter, *self.chain)) if self.segmenter else ""
 
 
-def made_by_vesselq(dataset: Dataset) -> bool:
+def _is_keyword(word: str) -> bool:
+    from pydicom.datadict import tag_for_keyword
+
+    return tag_for_keyword(word) is not None
+
+
+def made_by_vesselq(dataset: "Dataset") -> bool:
     """The loop guard: whether an object is a result of ours, which is never segmented again, whatever the rules say.
 
     The modality tells nothing: an overlay has that of its source.
@@ -215,13 +227,15 @@ def made_by_vesselq(dataset: Dataset) -> bool:
     return MANUFACTURER in [str(value).strip() for value in values_of(dataset, "Manufacturer")]
 
 
-def values_of(dataset: Dataset, keyword: str) -> list[Any]:
+def values_of(dataset: "Dataset", keyword: str) -> list[Any]:
     """The non-empty values of one element; an unreadable element counts as absent (rules must survive bad headers)."""
+    from pydicom.errors import BytesLengthException
+
     try:
         value = dataset.get(keyword)
-    except _UNREADABLE:
+    except (*_UNREADABLE, BytesLengthException):
         return []
-    values = list(value) if isinstance(value, MultiValue | Sequence | list | tuple) else [value]
+    values = list(value) if isinstance(value, collections.abc.MutableSequence | tuple) else [value]
     return [item for item in values if item is not None and str(item).strip() != ""]
 
 
@@ -234,6 +248,6 @@ def _same(value: Any, wanted: Scalar) -> bool:
         return False
 
 
-def first_match(rules: collections.abc.Sequence[Rule], dataset: Dataset) -> Rule | None:
+def first_match(rules: collections.abc.Sequence[Rule], dataset: "Dataset") -> Rule | None:
     """The first rule whose condition holds for the header of one instance, None when no rule wants it."""
     return next((rule for rule in rules if rule.when.holds(dataset)), None)

@@ -6,12 +6,13 @@ whether they are there.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING
 
 from dicom_core.prompt import Prompt
 from dicom_core.routing import Condition, Rule, made_by_vesselq, values_of
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 LONGEST_SHOWN_VALUE = 80
 _PATIENT_GROUP = 0x0010
@@ -126,7 +127,7 @@ def outcome_of(rule: Rule) -> str:
     return f"segmented by {rule.segments_by}, {to}{urgent}"
 
 
-def explain(rules: Sequence[Rule], header: Dataset) -> Explanation:
+def explain(rules: Sequence[Rule], header: "Dataset") -> Explanation:
     """Which rule decides about a header and why."""
     firing = next((rule for rule in rules if rule.when.holds(header)), None)
     verdicts = tuple(
@@ -141,7 +142,7 @@ def explain(rules: Sequence[Rule], header: Dataset) -> Explanation:
     return Explanation(firing.name, outcome_of(firing), verdicts)
 
 
-def _explained(condition: Condition, header: Dataset) -> Explained:
+def _explained(condition: Condition, header: "Dataset") -> Explained:
     for word, parts in (("all", condition.all_of), ("any", condition.any_of)):
         if parts is not None:
             return Explained(word, condition.holds(header), parts=tuple(_explained(part, header) for part in parts))
@@ -150,7 +151,7 @@ def _explained(condition: Condition, header: Dataset) -> Explained:
     return Explained(condition.in_words(), condition.holds(header), _found(condition.keyword or "", header))
 
 
-def _found(keyword: str, header: Dataset) -> str:
+def _found(keyword: str, header: "Dataset") -> str:
     values = values_of(header, keyword)
     if not values:
         return "absent"
@@ -162,6 +163,8 @@ def _found(keyword: str, header: Dataset) -> str:
 
 
 def _tells_who(keyword: str) -> bool:
+    from pydicom.datadict import tag_for_keyword
+
     tag = tag_for_keyword(keyword)
     return keyword in _PERSONAL or (tag is not None and tag >> 16 == _PATIENT_GROUP and keyword not in _HARMLESS)
 

@@ -10,6 +10,9 @@ from console import options
 if TYPE_CHECKING:
     from dicom_core.settings import Settings
 
+_ONLY_TO_DOWNLOAD = ("requests",)
+"""pydicom loads it for fetching test files, which these processes never do."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
@@ -26,14 +29,20 @@ def up(config: options.Config = None, data_folder: options.DataFolder = None) ->
 
 def listener(config: options.Config = None, data_folder: options.DataFolder = None) -> None:
     """Run the Storage SCP, which takes studies."""
-    from dicom_listener import process
+    from dicom_core.quick_imports import quick_imports
+
+    with quick_imports(*_ONLY_TO_DOWNLOAD):
+        from dicom_listener import process
 
     process.run(_prepared("listener", config, data_folder))
 
 
 def dispatcher(config: options.Config = None, data_folder: options.DataFolder = None) -> None:
     """Run the dispatcher, which closes quiet studies and makes their jobs."""
-    from dicom_listener import dispatcher as process
+    from dicom_core.quick_imports import quick_imports
+
+    with quick_imports(*_ONLY_TO_DOWNLOAD):
+        from dicom_listener import dispatcher as process
 
     process.run(_prepared("dispatcher", config, data_folder))
 
@@ -51,7 +60,10 @@ def worker(
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
     if not names or set(names) - {SEGMENT_QUEUE, DELIVER_QUEUE}:
         raise typer.BadParameter(f"{queues!r}: there are {SEGMENT_QUEUE} and {DELIVER_QUEUE}", param_hint="--queues")
-    from worker import app as process
+    from dicom_core.quick_imports import quick_imports
+
+    with quick_imports():
+        from worker import app as process
 
     process.run(_prepared("worker", config, data_folder), queues=names)
 
@@ -68,7 +80,10 @@ def _prepared(kind: str, config: Path | None, data_folder: Path | None) -> "Sett
 
 def web(config: options.Config = None, data_folder: options.DataFolder = None) -> None:
     """Run the web pages, the JSON API and the metrics. They only show: no change is possible over HTTP."""
-    from console.web import server
+    from dicom_core.quick_imports import quick_imports
+
+    with quick_imports():
+        from console.web import server
 
     server.run(_prepared("web", config, data_folder))
 

@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from pydicom.uid import UID
 
 from console.web.access import Reader
 from console.web.previews import previews_of
@@ -91,6 +90,8 @@ def series_page(
 
 def uid_name(uid: str) -> str:
     """The name that PS3.6 gives a UID, or the UID."""
+    from pydicom.uid import UID  # half a second for a process that may never show a study
+
     return UID(uid).name if uid else ""
 
 

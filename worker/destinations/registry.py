@@ -14,10 +14,7 @@ from dicom_core.setting_tables import (
     StowRSSettings,
 )
 from dicom_core.settings import SENDER
-from worker.destinations.folder import Folder
 from worker.destinations.interface import Destination
-from worker.destinations.storage_scu import StorageSCU
-from worker.destinations.stow_rs import StowRS
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -33,12 +30,19 @@ def make_destination(settings: DestinationSettings, *, calling_ae_title: str) ->
     Raises:
         ConfigurationError: A value cannot be used.
     """
+    # imported when they are needed: with the first comes pynetdicom, and most workers never send to all three
     match settings:
         case StorageSCUSettings():
+            from worker.destinations.storage_scu import StorageSCU
+
             return StorageSCU(settings, own_ae_title=calling_ae_title)
         case StowRSSettings():
+            from worker.destinations.stow_rs import StowRS
+
             return StowRS(settings)
         case FolderSettings():
+            from worker.destinations.folder import Folder
+
             return Folder(settings)
 
 
@@ -67,6 +71,8 @@ def back_to_sender(
         ConfigurationError: A certificate or key cannot be used.
         PermanentDeliveryError: No configured peer has that AE title and address.
     """
+    from worker.destinations.storage_scu import StorageSCU
+
     address = _plain(peer_address)
     for peer in peers:
         if peer.ae_title == calling_ae_title and _may_call_from(peer, address):
