@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from console_site import ConsoleSite
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
@@ -14,6 +15,7 @@ from web_client import ADDRESS, EVERY_ROLE, open_to_all, signed_in, stranger, wi
 from console.web import access
 from console.web.access import PUBLIC, Caller, is_within, needs_of
 from console.web.application import make_application
+from console.web.forms import checked_form
 from console.web.rate_limits import RateLimit
 from db import accounts, api_tokens, sign_in_sessions
 from db.audit_queries import AuditQuery, AuditRow, audit_rows
@@ -62,12 +64,14 @@ def test_every_address_demands_something(routes: list[RouteContext]) -> None:
 
 def test_forms_of_pages_are_checked(routes: list[RouteContext]) -> None:
     """Every address that takes a form looks at its secret field."""
-    from console.web.forms import checked_form
-
     for route in routes:
         if route.methods & {"POST"} and not route.path.startswith("/api/"):
-            calls = {one.call for one in route.dependant.dependencies}
-            assert checked_form in calls, route.path
+            assert checked_form in calls_of(route.dependant.dependencies), route.path
+
+
+def calls_of(dependencies: list[Dependant]) -> set[object]:
+    """What a route depends on, at any depth."""
+    return {one.call for one in dependencies} | {call for one in dependencies for call in calls_of(one.dependencies)}
 
 
 def test_strangers_get_nothing_anywhere(site: ConsoleSite, routes: list[RouteContext]) -> None:
