@@ -9,7 +9,7 @@ from console.output import jsonable, software_version
 from console.web.access import Reader, SomebodySignedIn
 from console.web.previews import preview_of
 from console.web.request_values import JobId, Limit, MaybeStudyUID, StudyUID, TheRecord, TheSettings, refuse
-from db import jobs, migrate, processes, reports
+from db import jobs, migrate, processes, reports, viewings
 from dicom_core.job import JobState
 from dicom_core.study import StudyState
 from worker.pictures.preview_files import MEDIA_TYPES
@@ -66,10 +66,12 @@ def list_studies(
 
 
 @router.get("/api/v1/studies/{study_instance_uid}", tags=["studies"])
-def show_study(_: Reader, record: TheRecord, study_instance_uid: StudyUID) -> dict[str, Any]:
-    """One study with all its jobs and deliveries."""
+def show_study(caller: Reader, record: TheRecord, study_instance_uid: StudyUID) -> dict[str, Any]:
+    """One study with all its jobs and deliveries. That it was looked at is written into the audit log."""
+    study = reports.study(record, study_instance_uid)
+    viewings.note_viewing(record, study_instance_uid, address=caller.address, by="api")
     return {
-        "study": jsonable(reports.study(record, study_instance_uid)),
+        "study": jsonable(study),
         "jobs": jsonable(reports.jobs(record, study_instance_uid=study_instance_uid)),
         "deliveries": jsonable(reports.deliveries(record, study_instance_uid)),
     }

@@ -30,4 +30,6 @@ def processes_page(request: Request, record: TheRecord) -> HTMLResponse:
 
 def error_page(request: Request, status: HTTPStatus, sentence: str) -> HTMLResponse:
     """A page that says what is wrong."""
-    return page(request, "error.html", {"title": words.TITLES.get(status, status.phrase), "sentence": sentence}, status=status)
+    return page(
+        request, "error.html", {"title": words.TITLES.get(status, status.phrase), "sentence": sentence}, status=status
+    )

@@ -228,6 +228,16 @@ def test_viewing_is_audited_once_for_a_while(site: ConsoleSite, client: TestClie
     assert [row.user for row in events(site, "audit-read")] == ["Ada"]
 
 
+def test_reading_a_study_over_the_api_is_viewing_it(site: ConsoleSite) -> None:
+    """A program that reads a study is in the audit log like a person; what is not there was not seen."""
+    site.receive("1.2.3")
+    client = with_token(site, scopes=("read",))
+    assert client.get("/api/v1/studies/1.2.9").status_code == 404
+    for _ in range(2):
+        assert client.get("/api/v1/studies/1.2.3").status_code == 200
+    assert [(row.user, row.detail) for row in events(site, "study-viewed")] == [("token:read", {"by": "api"})]
+
+
 def test_viewer_sees_neither_buttons_nor_trail(site: ConsoleSite) -> None:
     """Who may only read gets the study without what operators and auditors have."""
     site.fail(site.study("1.2.3"))
