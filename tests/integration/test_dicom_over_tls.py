@@ -1,7 +1,5 @@
 """Results go out and peers are asked over TLS: with certificates on both sides, and with the reason when it fails."""
 
-import gc
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,19 +19,10 @@ from dicom_listener.storage_scu import Receiver, find_dicom_files, receiver_of, 
 from worker.destinations.registry import back_to_sender
 from worker.destinations.storage_scu import StorageSCU
 
-
-@pytest.fixture(autouse=True)
-def _closed() -> Iterator[None]:
-    """Closes what the library leaves open: the sockets of connections that failed, which the log keeps alive."""
-    before = {id(one) for one in _sockets()}
-    yield
-    for one in _sockets():
-        if id(one) not in before:
-            one.close()
-
-
-def _sockets() -> list[socket.socket]:
-    return [one for one in gc.get_objects() if isinstance(one, socket.socket)]
+pytestmark = [
+    pytest.mark.usefixtures("closed_sockets"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <s.*ocket fd:pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 class SecureSCP:

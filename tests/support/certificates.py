@@ -1,9 +1,13 @@
 """Fixtures: a private authority with certificates for two AE titles, made once a run, and a stranger with another one.
 
-``shake_hands`` brings both ends of a TLS connection together in memory.
+``shake_hands`` brings both ends of a TLS connection together in memory. ``closed_sockets`` is for tests in which
+associations fail.
 """
 
+import gc
+import socket
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +52,28 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """One with the same names that nobody trusts."""
     return make(tmp_path_factory.mktemp("stranger"))
+
+
+@pytest.fixture
+def closed_sockets() -> Iterator[None]:
+    """Closes what pynetdicom leaves open: the sockets of connections that failed, which the log keeps alive."""
+    before = {id(one) for one in _broken_sockets()}
+    yield
+    for one in _broken_sockets():
+        if id(one) not in before:
+            one.close()
+
+
+def _broken_sockets() -> list[socket.socket]:
+    return [one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() >= 0 and _is_broken(one)]
+
+
+def _is_broken(one: socket.socket) -> bool:
+    try:
+        one.getpeername()
+    except OSError:
+        return True
+    return False
 
 
 def shake_hands(
