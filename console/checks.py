@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from console.findings import Finding, Health
 from console.redis_server import find_redis_server, redis_is_explicit, socket_path
 from console.security_checks import audit_repositories, dicom_security
+from console.web_checks import web_findings
 from db import migrate
 from db.session import Record
 from dicom_core.errors import ConfigurationError, VesselqError
@@ -260,5 +261,5 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _configuration, _redis, _database, _spool, _device, _segmenters, dicom_security, _peers, _destinations,
-    audit_repositories,
+    audit_repositories, web_findings,
 )  # fmt: skip

@@ -386,6 +386,11 @@ class WebSettings(Table):
     language: Literal["auto", "en", "zh"] = Field("auto", description='Of the pages; "auto": what the browser wants.')
     oidc: OidcSettings = Field(OidcSettings(), description="Signing in by OpenID Connect; a table of its own.")
 
+    @property
+    def https(self) -> bool:
+        """Whether browsers reach the pages over HTTPS."""
+        return self.certificate_file is not None or self.behind_https
+
     @model_validator(mode="after")
     def _open_to_this_machine_only(self) -> Self:
         if self.sign_in == "off" and not is_loopback(self.host):

@@ -60,7 +60,8 @@ def print_farewell(settings: Settings, folder: Path, *, kept: bool, running: boo
     if running:
         typer.echo(
             f"everything goes on running until Ctrl-C: web pages at http://127.0.0.1:{settings.web.port}/, "
-            f"listener {settings.listener.ae_title} at 127.0.0.1:{settings.listener.port}, data in {folder}"
+            f"listener {settings.listener.ae_title} at 127.0.0.1:{settings.listener.port}, data in {folder}; "
+            f"`vesselq users add NAME --role operator --data-folder {folder}` lets somebody in"
         )
     elif kept:
         typer.echo(f"the data stays in {folder}; look with `vesselq studies --data-folder {folder}`")

@@ -16,6 +16,7 @@ from console.demo.progress import LiveTable, StudyProgress
 from console.demo.report import print_as_json, print_farewell, print_report
 from console.demo.result_pacs import AE_TITLE, ResultPacs, find_result_pacs
 from console.demo.studies import DemoStudy, demo_studies
+from console.first_account import offer_first_account
 from console.up import AllInOne
 from db import audit, reports
 from db.audit_queries import AuditQuery, audit_rows
@@ -84,6 +85,8 @@ def run_demo(*, data_folder: Path | None, keep: bool, json: bool, seed: int) -> 
             print_report(outcomes, chain, trail)
             print_farewell(site.settings, folder, kept=data_folder is not None, running=keep)
         if keep:
+            if not json:
+                offer_first_account(site.settings, record, sys.stdout)
             _wait_for_signal()
         return chain.first_bad_sequence is None and not any(outcome.problems for outcome in outcomes)
 

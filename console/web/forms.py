@@ -36,7 +36,7 @@ def provider_cookie(web: WebSettings) -> str:
 
 def is_https(web: WebSettings) -> bool:
     """Whether browsers reach us over HTTPS."""
-    return web.certificate_file is not None or web.behind_https
+    return web.https
 
 
 def _cookie(kind: str, web: WebSettings) -> str:
