@@ -5,12 +5,14 @@
 """
 
 import queue
+from functools import lru_cache
 from typing import Any
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
+from pynetdicom.pdu import A_ASSOCIATE_RQ
 
 IDLE, AWAITING_REQUEST, ESTABLISHED, AWAITING_CLOSE = "Sta1", "Sta2", "Sta6", "Sta13"
 """States of PS3.8 section 9.2.3 that an acceptor waits in, and the one that it ends in."""
@@ -18,6 +20,8 @@ CONNECTION_CLOSED, ARTIM_EXPIRED, INVALID_PDU = "Evt17", "Evt18", "Evt19"
 """Events of PS3.8 table 9-10."""
 _OF_THE_USER = frozenset({"Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"})
 """Events that are primitives of the local user."""
+_ASSOCIATE_RQ, _REQUEST_CAME = 1, "Evt6"
+_LARGEST_KNOWN_BYTES = 32 * 1024
 _METHODS = (
     (DULServiceProvider, ("_process_recv_primitive", "_decode_pdu", "_send", "send_pdu")),
     (DIMSEServiceProvider, ("receive_primitive", "get_msg")),
@@ -99,12 +103,34 @@ class Internals:
     def take(self, pdu: bytes) -> None:
         """Decode a PDU and note the event that it is; what cannot be decoded is an invalid one."""
         try:
-            decoded, event = self._dul._decode_pdu(bytearray(pdu))
-            primitive = decoded.to_primitive()
+            decoded, event = self._decoded(pdu)
         except Exception:  # noqa: BLE001  the edge: any bytes may come
             self.events.put(INVALID_PDU)
             return
-        # the state machine asks for it in the middle of an action, where an error would cost the association its answer
-        decoded.to_primitive = lambda: primitive
         self._dul._recv_pdu.put(decoded)
         self.events.put(event)
+
+    def _decoded(self, pdu: bytes) -> tuple[Any, str]:
+        if pdu[0] == _ASSOCIATE_RQ and len(pdu) <= _LARGEST_KNOWN_BYTES:
+            return _request(pdu), _REQUEST_CAME
+        decoded, event = self._dul._decode_pdu(bytearray(pdu))
+        return _convertible(decoded), event
+
+
+@lru_cache(maxsize=16)
+def _request(pdu: bytes) -> A_ASSOCIATE_RQ:
+    """A decoded A-ASSOCIATE-RQ, which is only read.
+
+    A modality that opens an association for each image sends the same one every time, and to decode a hundred
+    presentation contexts takes longer than to store an image.
+    """
+    decoded = A_ASSOCIATE_RQ()
+    decoded.decode(pdu)
+    return _convertible(decoded)
+
+
+def _convertible(pdu: Any) -> Any:
+    """Have the primitive of a PDU made now: an error within the state machine costs the association its answer."""
+    primitive = pdu.to_primitive()
+    pdu.to_primitive = lambda: primitive
+    return pdu

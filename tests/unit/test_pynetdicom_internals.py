@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from hostile_peer import associate_request
 from pynetdicom import fsm
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
@@ -62,3 +63,16 @@ def test_what_cannot_be_decoded_is_an_invalid_pdu(pdu: bytes) -> None:
     internals = Internals(_association())
     internals.take(pdu)
     assert internals.events.get_nowait() in ("Evt19", "Evt10", "Evt6", "Evt16")
+
+
+def test_the_same_request_is_decoded_once() -> None:
+    """A modality that opens an association an image costs one decoding; another request is another."""
+    request = associate_request(contexts=[(f"1.2.3.{number}", ("1.2.840.10008.1.2",)) for number in range(20)])
+    received = []
+    for sent in (request, request, associate_request()):
+        internals = Internals(_association())
+        internals.take(sent)
+        assert internals.events.get_nowait() == "Evt6"
+        received.append(internals._dul._recv_pdu.get_nowait())
+    assert received[0] is received[1]
+    assert [len(pdu.to_primitive().presentation_context_definition_list) for pdu in received] == [20, 20, 1]
