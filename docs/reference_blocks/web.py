@@ -42,7 +42,7 @@ def routes_sections() -> str:
 
 
 def _section(method: str, path: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    parts = [f"## `{method.upper()} {path}`", operation.get("description", "")]
+    parts = [f"## `{method.upper()} {path}`", operation.get("description", ""), _needs(operation)]
     rows = [
         (code(parameter["name"]), parameter["in"], parameter.get("description", ""),
          _default(parameter["schema"]))
@@ -57,7 +57,15 @@ def _section(method: str, path: str, operation: Mapping[str, Any], schemas: Mapp
         ]
     if rows:
         parts.append(table(["parameter", "in", "what it is", "default"], rows))
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _needs(operation: Mapping[str, Any]) -> str:
+    """Which scope is asked for."""
+    if not operation.get("security"):
+        return "Public."
+    scopes = next(iter(operation["security"][0].values()))
+    return f"Scope: {', '.join(map(code, scopes))}." if scopes else "Whoever is signed in."
 
 
 def _default(schema: Mapping[str, Any]) -> str:
