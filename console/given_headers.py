@@ -14,6 +14,8 @@ from dicom_core.errors import NotFoundError, SourceError
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_FUNCTIONAL_GROUPS = 0x52009229
+"""No rule looks at what begins here: the descriptions of single frames, which may be long, and pixel data."""
 _NO_DICOM = "this is no DICOM file (PS3.10 section 7.1)"
 
 
@@ -39,18 +41,25 @@ def header_of_bytes(content: bytes) -> "Dataset":
 
 
 def _read(source: Path | BytesIO) -> "Dataset":
-    import pydicom
     from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import read_partial
 
     try:
         with warnings.catch_warnings():
             # of values that break rules of their VR: intake takes these as well
             warnings.simplefilter("ignore")
-            return pydicom.dcmread(source, stop_before_pixels=True)
+            if isinstance(source, Path):
+                with source.open("rb") as file:
+                    return read_partial(file, stop_when=_is_beyond)
+            return read_partial(source, stop_when=_is_beyond)
     except InvalidDicomError:
         raise SourceError(_NO_DICOM) from None
     except Exception as error:  # noqa: BLE001  the edge: a hostile file may raise anything
         raise SourceError(f"the header of this file cannot be read ({type(error).__name__})") from None
+
+
+def _is_beyond(tag: int, _vr: str | None, _length: int) -> bool:
+    return tag >= _FUNCTIONAL_GROUPS
 
 
 def header_of_json(values: Mapping[str, Any]) -> "Dataset":

@@ -1,5 +1,5 @@
 // A file dropped anywhere on the form is explained at once, and only its first bytes are sent: rules look at headers.
-const MOST_BYTES = 4_000_000;
+const MOST_BYTES = 1_000_000;
 
 for (const form of document.querySelectorAll("form[data-drop]")) {
   const input = form.querySelector("input[type=file]");
