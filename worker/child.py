@@ -32,7 +32,7 @@ log = get_logger("child")
 
 
 def main(arguments: list[str]) -> None:
-    """Entry point: ``python -m worker.child MEMORY_LIMIT_BYTES MODEL_BYTES CPU_SECONDS THREADS``."""
+    """Work until the parent is gone. The arguments: MEMORY_LIMIT_BYTES MODEL_BYTES CPU_SECONDS THREADS."""
     memory_limit, model_bytes, cpu_seconds, threads = (int(argument) for argument in arguments)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -140,7 +140,3 @@ def _error(error: VesselqError) -> dict[str, Any]:
 def _say(out: TextIO, message: dict[str, Any]) -> None:
     out.write(json.dumps(message) + "\n")
     out.flush()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

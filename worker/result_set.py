@@ -7,7 +7,7 @@ projection). Each file is read back and checked before it counts.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -15,8 +15,6 @@ from pydicom.dataset import Dataset
 from dicom_core.errors import InvalidSegmentationError
 from dicom_core.result import SEGMENTATIONS, ResultKind, ResultObject
 from worker.image_stack import ImageStack
-from worker.measurements.measuring import FieldsOfView, fields_of_view, measure_vessels
-from worker.measurements.vessel_measurements import VesselMeasurements
 from worker.pictures.reading_aids import MAXIMUM_BYTES, ReadingAid, draw_reading_aids
 from worker.result_header.identity import ResultIdentity
 from worker.result_identity import identity_of
@@ -27,8 +25,12 @@ from worker.seg_writer.writer import build_segmentation, save_segmentation
 from worker.segmenters.interface import Segmentation, SegmenterInfo, Status
 from worker.series_messages import SeriesRequest, object_file
 from worker.source_series import SourceSeries
-from worker.sr_writer.report import build_report
 from worker.stages import Stages
+
+if TYPE_CHECKING:
+    # measuring needs scipy, which takes a third of the start of the child: it is imported for the first report
+    from worker.measurements.measuring import FieldsOfView
+    from worker.measurements.vessel_measurements import VesselMeasurements
 
 _NAMED = 12
 """Missing attributes that an error names."""
@@ -67,6 +69,8 @@ class ResultSet:
                 self._source, stack, found, model=model, maximum_bytes=self._bytes_per_instance
             )
         if ResultKind.REPORT in self._kinds:
+            from worker.measurements.measuring import fields_of_view
+
             self._fields = fields_of_view(stack)
 
     def make(self, found: Segmentation, stages: Stages) -> "MadeSet":
@@ -116,7 +120,7 @@ class _Part:
     request: SeriesRequest
     info: SegmenterInfo
     aids: tuple[ReadingAid, ...]
-    fields: FieldsOfView
+    fields: "FieldsOfView"
 
     def identity(self, kind: ResultKind) -> ResultIdentity:
         return identity_of(self.request, self.info, kind, self.source.part)
@@ -137,7 +141,9 @@ class _Part:
         return self.segmentation(ResultKind.SEG)
 
     @cached_property
-    def measurements(self) -> VesselMeasurements:
+    def measurements(self) -> "VesselMeasurements":
+        from worker.measurements.measuring import measure_vessels
+
         return measure_vessels(self.source, self.found, self.fields)
 
 
@@ -154,6 +160,8 @@ def _overlays(part: _Part, kind: ResultKind) -> Iterable[Dataset]:
 
 
 def _report(part: _Part, kind: ResultKind) -> Iterable[Dataset]:
+    from worker.sr_writer.report import build_report
+
     return (build_report(part.source, part.seg, part.measurements, part.identity(kind)),)
 
 

@@ -102,7 +102,7 @@ class Runner:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
         environment = {**inherited, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "worker.child", *(str(limit) for limit in limits)],
+            [sys.executable, "-P", "-m", "worker.child_start", *(str(limit) for limit in limits)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

@@ -11,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from worker.image_stack import ImageStack
 from worker.pictures.caption import BACKGROUND, write_words
@@ -195,6 +194,8 @@ def _background(mean: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np
 
 def _smooth_coverage(found: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
     """How much of each pixel is vessel, without the steps of the voxels."""
+    from scipy import ndimage  # a third of the start of the child, and only volumes need it
+
     smooth = _resized(ndimage.gaussian_filter(found.astype(np.float32), _SMOOTH), shape)
     cover: NDArray[np.float32] = np.clip((smooth - np.float32(0.2)) * np.float32(2.5), 0, 1)
     return cover
@@ -202,6 +203,8 @@ def _smooth_coverage(found: NDArray[np.bool_], shape: tuple[int, int]) -> NDArra
 
 def _spread(depth: NDArray[np.float32], found: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Depth in the size of the picture; beside the vessel it goes on as it is at the nearest place of the vessel."""
+    from scipy import ndimage
+
     nearest = ndimage.distance_transform_edt(~found, return_distances=False, return_indices=True)
     return _resized(ndimage.gaussian_filter(depth[tuple(nearest)], _SMOOTH), shape)
 
