@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +17,6 @@ from db.audit_queries import AuditQuery, AuditRow, as_text, each_audit_row
 from db.models import AuditEvent
 from db.session import Record
 from dicom_core.errors import ConfigurationError
-
-_PRIVATE_FILE = 0o600
 
 
 @dataclass(slots=True)
@@ -70,9 +69,11 @@ def export_to_file(
     """
     exported = Exported()
     rows = _counted(each_audit_row(record, query), exported, _last_sequence(record), progress)
-    part = file.with_name(f".{file.name}.part")
+    part: Path | None = None
     try:
-        exported.sha256 = _write(part, form.lines(record, site, rows))
+        descriptor, name = tempfile.mkstemp(".part", f".{file.name}.", file.parent)  # for its owner only
+        part = Path(name)
+        exported.sha256 = _write(descriptor, form.lines(record, site, rows))
         record_event(
             record, Event.AUDIT_EXPORTED, detail={"form": form.word, **asdict(exported), "asked": asked(query)}
         )
@@ -80,7 +81,8 @@ def export_to_file(
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
     return exported
 
 
@@ -101,9 +103,9 @@ def _counted(
         yield row
 
 
-def _write(part: Path, pieces: Iterable[str]) -> str:
+def _write(descriptor: int, pieces: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE_FILE), "wb") as out:
+    with os.fdopen(descriptor, "wb") as out:
         for piece in pieces:
             encoded = piece.encode("utf-8")
             digest.update(encoded)
