@@ -106,14 +106,27 @@ function onProgress({ jobs }) {
   }
 }
 
-if (parts().length) {
-  for (const one of document.querySelectorAll("[data-stage-name]")) stages.set(one.dataset.stageName, one.textContent);
-  const source = new EventSource("/events");
+let source = null;
+
+function connect() {
+  source = new EventSource("/events");
   source.addEventListener("open", () => { setState(true); if (last) refreshSoon(); last ||= 1; });
   source.addEventListener("error", () => setState(false));
   source.addEventListener("change", (event) => onChange(JSON.parse(event.data)));
   source.addEventListener("progress", (event) => onProgress(JSON.parse(event.data)));
+}
+
+/** Browsers open few connections to one site: a page that nobody sees gives its own back. */
+function follow() {
+  source?.close();
+  source = null;
+  if (!document.hidden) connect();
+}
+
+if (parts().length) {
+  for (const one of document.querySelectorAll("[data-stage-name]")) stages.set(one.dataset.stageName, one.textContent);
   const periods = parts().map((part) => Number(part.dataset.liveSeconds)).filter((seconds) => seconds > 0);
   if (periods.length) setInterval(() => document.hidden || refreshSoon(), 1000 * Math.min(...periods));
-  document.addEventListener("visibilitychange", () => document.hidden || refreshSoon());
+  document.addEventListener("visibilitychange", follow);
+  follow();
 }
