@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from dicom_core.errors import RunnerBusyError, SegmentationError, SpoolError, VesselqError
 from dicom_core.logs import configure_logs, get_logger
 from worker.device_facts import DeviceFacts
-from worker.loaded_models import LoadedModels, is_out_of_memory
+from worker.loaded_models import LoadedModels, memory_ran_out
 from worker.series_messages import SeriesRequest, SeriesResult
 from worker.series_work import work_on_series
 
@@ -99,7 +99,7 @@ def _answer(line: str, models: LoadedModels, out: TextIO) -> dict[str, Any]:
     except MemoryError:
         return _error(RunnerBusyError("memory is exhausted; the series may be too large for this worker"))
     except Exception as error:  # noqa: BLE001  the edge of the process: the parent must learn of every failure
-        if is_out_of_memory(error):
+        if memory_ran_out(error):
             return _error(RunnerBusyError("the device's memory is exhausted"))
         return _error(SegmentationError(f"unexpected {type(error).__name__} {_place(error)}"))
     return {"result": result.model_dump(mode="json")}

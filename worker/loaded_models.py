@@ -14,7 +14,7 @@ from dicom_core.chain import names_in, tables_of
 from dicom_core.errors import RunnerBusyError
 from dicom_core.logs import get_logger
 from worker.segmenters import registry
-from worker.segmenters.device_memory import says_out_of_memory
+from worker.segmenters.device_memory import is_out_of_memory
 from worker.segmenters.interface import Segmenter, WarmsUp
 
 _CPU = "cpu"
@@ -90,7 +90,7 @@ class LoadedModels:
         try:
             return work()
         except Exception as error:  # what libraries raise has no common base
-            if not is_out_of_memory(error) or not self._give_up(0):
+            if not memory_ran_out(error) or not self._give_up(0):
                 raise
         # outside the handler: the error held the frames in which memory was taken
         _return_memory()
@@ -127,10 +127,9 @@ def _made(
     return _Loaded(segmenter, size)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory is exhausted: that of Python, of whatever device torch works on, or as a segmenter says it."""
-    known = isinstance(error, MemoryError | RunnerBusyError) or type(error).__name__ == "OutOfMemoryError"
-    return known or says_out_of_memory(error)
+def memory_ran_out(error: Exception) -> bool:
+    """Whether memory is exhausted, as a library says it or as a segmenter does that has tried everything."""
+    return isinstance(error, RunnerBusyError) or is_out_of_memory(error)
 
 
 def memory_in_use_on(device: str) -> int:

@@ -8,7 +8,7 @@ from faulty_segmenter import FaultySegmenter
 
 from dicom_core.errors import ConfigurationError, RunnerBusyError
 from dicom_core.prompt import PromptKind
-from worker.loaded_models import LoadedModels, is_out_of_memory, memory_in_use_on
+from worker.loaded_models import LoadedModels, memory_in_use_on, memory_ran_out
 from worker.segmenters import registry
 from worker.segmenters.chain import ChainSegmenter
 
@@ -196,9 +196,9 @@ def test_wrong_settings_pass_on() -> None:
 def test_memory_of_this_process() -> None:
     """On the CPU it is the resident memory."""
     assert memory_in_use_on("cpu") > 10 * 2**20
-    assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(OutOfMemoryError())
-    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
-    assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
-    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
-    assert not is_out_of_memory(RuntimeError("something else"))
+    assert memory_ran_out(MemoryError())
+    assert memory_ran_out(OutOfMemoryError())
+    assert memory_ran_out(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert memory_ran_out(RuntimeError("CUDA error: out of memory"))
+    assert memory_ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    assert not memory_ran_out(RuntimeError("something else"))

@@ -85,16 +85,9 @@ def fits(work: Callable[[], object]) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device has no memory left."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    """Whether an error says that the machine or a device has no memory left; asked without importing torch."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
         return True
-    return says_out_of_memory(error)
-
-
-def says_out_of_memory(error: BaseException) -> bool:
-    """Whether the text of an error says it, where its class does not; asked without importing torch."""
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
 
 
