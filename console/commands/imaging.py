@@ -9,6 +9,8 @@ import typer
 from console import asking, options
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from dicom_listener.storage_scu import DicomFile, Receiver, SendReport
     from worker.local import LocalResult
 
@@ -27,6 +29,13 @@ def send(
         str, typer.Option(metavar="AE", help="Our AE title towards it.", callback=options.checked_ae_title)
     ] = "VESSELQ",
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Longest wait for one answer.")] = 30.0,
+    ca_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Speak TLS, with whom one of these certificates vouches for.")
+    ] = None,
+    certificate_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Our certificate for TLS, PEM; with --key-file.")
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key, PEM.")] = None,
     json: options.Json = False,
 ) -> None:
     """Send DICOM files by C-STORE, byte for byte as they are stored.
@@ -41,7 +50,8 @@ def send(
     files, others = find_dicom_files(places)
     if not files:
         raise NotFoundError("there is no DICOM file among what was named")
-    report = _send(files, Receiver(host, port, called, calling, timeout), quiet=json)
+    tls = _tls(ca_file, certificate_file, key_file)
+    report = _send(files, Receiver(host, port, called, calling, timeout, tls), quiet=json)
     if json:
         print_json(
             {
@@ -59,6 +69,16 @@ def send(
         typer.echo(f"{report.sent} of {len(files)} objects are stored at {called}{more}")
     if report.problems:
         raise typer.Exit(1)
+
+
+def _tls(ca_file: Path | None, certificate_file: Path | None, key_file: Path | None) -> "SSLContext | None":
+    from dicom_core.tls import client_context
+
+    if (certificate_file is None) != (key_file is None):
+        raise typer.BadParameter("--certificate-file and --key-file go together")
+    if certificate_file is not None and ca_file is None:
+        raise typer.BadParameter("name the certificates to trust as well", param_hint="--ca-file")
+    return client_context(ca_file, certificate_file, key_file) if ca_file is not None else None
 
 
 def _send(files: "Sequence[DicomFile]", receiver: "Receiver", *, quiet: bool) -> "SendReport":

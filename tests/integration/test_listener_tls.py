@@ -11,7 +11,9 @@ import pytest
 from certificates import Authority, Owned
 from listener_process import listener_thread
 from loopback import wait_until
+from typer.testing import CliRunner
 
+from console.cli import app
 from db.audit_queries import AuditQuery, audit_rows
 from db.session import Record
 from dicom_core import tls
@@ -75,6 +77,18 @@ def test_objects_come_in_over_tls(site: Site, tmp_path: Path) -> None:
     assert (report.sent, report.problems) == (1, [])
     query = AuditQuery(study_instance_uid=str(source.StudyInstanceUID), event="instances-received")
     wait_until(lambda: bool(audit_rows(site.record, query)), "the study in the audit log")
+
+
+def test_files_are_sent_over_tls_by_command(site: Site, tmp_path: Path) -> None:
+    """``vesselq send`` with a certificate; half of a pair, or a pair without trust, is a mistake of usage."""
+    dicom_sources.save(dicom_sources.ct_series()[:2], tmp_path)
+    own = site.authority.pacs
+    to = ["send", tmp_path, "--to", f"127.0.0.1:{site.port}", "--called", "VESSELQ", "--calling", "PACS"]
+    pair = ["--certificate-file", own.certificate_file, "--key-file", own.key_file]
+    done = CliRunner().invoke(app, [str(word) for word in (*to, *pair, "--ca-file", site.authority.ca_file)])
+    assert (done.exit_code, "2 of 2 objects are stored" in done.output) == (0, True), done.output
+    for wrong in (pair, pair[:2]):
+        assert CliRunner().invoke(app, [str(word) for word in (*to, *wrong)]).exit_code == 2
 
 
 def test_a_certificate_counts_for_its_own_ae_title(site: Site) -> None:
