@@ -328,8 +328,8 @@ def from_provider(record: Record, user_name: str, roles: Sequence[Role], *, disp
         if user.disabled_at is not None:
             raise NotSignedInError("this account is disabled; ask who manages accounts")
         if user.roles != list(roles):
-            detail = {"account": user_name, "before": list(user.roles), "after": list(roles)}
-            audit.append(transaction, Event.ROLES_CHANGED, detail=detail)
+            change = {"account": user_name, "before": list(user.roles), "after": list(roles)}
+            audit.append(transaction, Event.ROLES_CHANGED, detail=change)
             user.roles = list(roles)
         user.display_name = display_name[:128] or user.display_name
         return account_of(user)

@@ -173,7 +173,7 @@ def _with_visitor(request: Request, settings: Settings, send: Send) -> Send:
             cookie: SimpleCookie = SimpleCookie()
             name = forms.visitor_cookie(settings.web)
             cookie[name] = secret
-            cookie[name].update({"path": "/", "httponly": True, "samesite": "Lax"})
+            cookie[name]["path"], cookie[name]["samesite"], cookie[name]["httponly"] = "/", "lax", True
             if forms.is_https(settings.web):
                 cookie[name]["secure"] = True
             header = (b"set-cookie", cookie.output(header="").strip().encode("latin-1"))

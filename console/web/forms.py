@@ -13,7 +13,7 @@ from markupsafe import Markup
 from starlette.datastructures import FormData
 
 from dicom_core.errors import NotAllowedError
-from dicom_core.settings import WebSettings
+from dicom_core.setting_tables import WebSettings
 
 FIELD = "csrf"
 _MOST_FIELDS = 200
