@@ -8,6 +8,7 @@ from typing import Any
 import redis
 from pydantic import ValidationError
 
+from console.checkpoint_checks import audit_checkpoints
 from console.findings import Finding, Health
 from console.redis_server import find_redis_server, redis_is_explicit, socket_path
 from console.security_checks import audit_repositories, dicom_security
@@ -261,5 +262,5 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _configuration, _redis, _database, _spool, _device, _segmenters, dicom_security, _peers, _destinations,
-    audit_repositories, web_findings,
+    audit_repositories, audit_checkpoints, web_findings,
 )  # fmt: skip

@@ -103,3 +103,30 @@ def test_an_empty_log_has_nothing_to_sign(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["audit", "checkpoint", "--data-folder", str(site.folder)])
     assert (result.exit_code, result.stdout) == (0, "the audit log is empty: there is nothing to sign\n")
     site.close()
+
+
+def test_archived_rows_are_walked_along_again(site: ConsoleSite, tmp_path: Path) -> None:
+    """`archive` moves what is older than the setting; `verify` says so, and with the file it counts every row."""
+    file = tmp_path / "vesselq.toml"
+    file.write_text("[audit]\nkeep_days = 0.0000001\n")
+
+    def run(*arguments: str) -> Result:
+        options = ["--config", str(file), "--data-folder", str(site.folder)]
+        return CliRunner().invoke(app, ["audit", *arguments, *options])
+
+    made = _answer(run("archive", "--to", str(tmp_path / "archive"), "--json"))
+    (archive,) = made["archives"]
+    assert (archive["first_sequence"], archive["last_sequence"]) == (1, 4)
+    told = run("verify").stdout
+    assert "the chain holds: 1 rows" in told
+    assert "rows 1 to 4 were archived" in told
+    assert _answer(run("verify", "--archive", archive["file"], "--json"))["rows"] == 6
+    missing = run("verify", "--archive", str(tmp_path / "nowhere.jsonl"))
+    assert missing.exit_code == 1
+    assert "cannot be read" in missing.stderr
+
+
+def test_young_rows_are_not_archived(run: Run, tmp_path: Path) -> None:
+    """The default keeps seven years."""
+    assert "no row is older than 2557 days" in run("archive", "--to", str(tmp_path / "archive")).stdout
+    assert not (tmp_path / "archive").exists()

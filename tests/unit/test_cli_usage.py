@@ -17,7 +17,7 @@ COMMANDS = (
     ["up"], ["listener"], ["dispatcher"], ["worker"], ["web"], ["demo"], ["send"], ["segment"], ["studies"],
     ["studies", "close"], ["jobs"], ["jobs", "priority"], ["jobs", "resend"], ["retry"], ["cancel"],
     ["top"], ["peers"], ["peers", "check"], ["peers", "resend"], ["rules"], ["rules", "explain"], ["rules", "try"],
-    ["audit"], ["audit", "verify"], ["db"], ["db", "upgrade"],
+    ["audit"], ["audit", "verify"], ["audit", "checkpoint"], ["audit", "archive"], ["db"], ["db", "upgrade"], ["db", "grant"],
     ["users"], ["users", "list"], ["users", "add"], ["users", "roles"], ["users", "password"], ["users", "disable"],
     ["users", "enable"], ["tokens"], ["tokens", "list"], ["tokens", "create"], ["tokens", "revoke"],
     ["config"], ["config", "init"], ["config", "check"], ["doctor"], ["models"], ["models", "list"],
