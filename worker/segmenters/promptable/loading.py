@@ -17,7 +17,6 @@ from worker.model_folder.opening import ModelFolder
 from worker.segmenters.device_memory import is_out_of_memory
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _OURS_TO_SAY = frozenset({"auto_map", "dtype", "torch_dtype", "use_kernels", "self"})
 """How a network is run is no business of the folder's; the names of kernels end as _IMPLEMENTATION says."""
 _IMPLEMENTATION = ("_implementation", "_implementation_internal", "_implementation_autoset")
@@ -94,21 +93,3 @@ def load(model: ModelFolder, made_by: Any, config_made_by: Callable[..., Any], v
             names = ", ".join(sorted(map(str, told[said]))[:3])
             raise ConfigurationError(f"{path} holds the weights of another network: {said.replace('_', ' ')} {names}")
     return network.requires_grad_(requires_grad=False)
-
-
-def chosen_dtype(dtype: str, device: str, on_gpu: str) -> str:
-    """The name of the number format of the image encoder.
-
-    Args:
-        dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
-        device: ``auto`` is float32 on a CPU.
-        on_gpu: What ``auto`` is elsewhere.
-
-    Raises:
-        ConfigurationError: Another word.
-    """
-    if dtype == "auto":
-        return "float32" if torch.device(device).type == "cpu" else on_gpu
-    if dtype not in DTYPES:
-        raise ConfigurationError(f"The setting `dtype` must be auto, {', '.join(DTYPES)}")
-    return dtype

@@ -14,6 +14,7 @@ from worker.model_folder.opening import ModelFolder, open_folder
 from worker.pictures.display import display_frame, display_limits
 from worker.segmenters.folder_info import info_of
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, SegmenterInfo
+from worker.segmenters.number_types import chosen_number_type
 
 if TYPE_CHECKING:
     from worker.segmenters.promptable.account import Account
@@ -68,10 +69,8 @@ class PromptableSegmenter:
         _check_number("prompts_at_once", prompts_at_once, 1, 4096, whole=True)
         if not isinstance(show_masks, bool):
             raise ConfigurationError("The setting `show_masks` must be true or false")
-        from worker.segmenters.promptable.loading import chosen_dtype
-
         self._automatic = _automatic_settings(automatic)
-        self._dtype = chosen_dtype(dtype, device, self._on_gpu)
+        self._dtype = chosen_number_type(dtype, device, self._on_gpu)
         self._threshold, self._batch, self._at_once = float(threshold), batch, prompts_at_once
         self._show_masks = show_masks
         system = type(self).info

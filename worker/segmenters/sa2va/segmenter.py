@@ -19,6 +19,7 @@ from worker.segmenters.interface import (
     SegmentClass,
     SegmenterInfo,
 )
+from worker.segmenters.number_types import chosen_number_type
 from worker.segmenters.sa2va.found import Found
 from worker.segmenters.sa2va.settings import Sa2vaSettings
 
@@ -76,8 +77,7 @@ class Sa2vaSegmenter:
         video: str = "auto",
         conditioning: str = "auto",
     ) -> None:
-        if dtype == "auto":
-            dtype = "float32" if device == "cpu" else "bfloat16"
+        dtype = chosen_number_type(dtype, device)
         settings = Sa2vaSettings(answer, threshold, object_score_gate, max_tiles, batch, dtype, video, conditioning)
         opened = open_folder(folder, "sa2va", accept_license=accept_license)
         import torch

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from dicom_core.errors import ConfigurationError
+from worker.segmenters.number_types import NUMBER_TYPES
 
 ANSWERS = ("generate", "forced")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 VIDEO = ("auto", "never")
 CONDITIONING = ("auto", "first", "evenly", "contrast")
 
@@ -29,7 +29,12 @@ class Sa2vaSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, words in (("answer", ANSWERS), ("dtype", DTYPES), ("video", VIDEO), ("conditioning", CONDITIONING)):
+        for name, words in (
+            ("answer", ANSWERS),
+            ("dtype", NUMBER_TYPES),
+            ("video", VIDEO),
+            ("conditioning", CONDITIONING),
+        ):
             if getattr(self, name) not in words:
                 raise ConfigurationError(f"The sa2va segmenter's `{name}` must be one of {', '.join(words)}")
         for name in ("threshold", "object_score_gate"):

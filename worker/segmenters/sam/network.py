@@ -6,7 +6,7 @@ import torch
 
 from worker.model_folder.opening import ModelFolder
 from worker.segmenters.promptable.drawing import Asked, Features
-from worker.segmenters.promptable.loading import DTYPES, load, read_config
+from worker.segmenters.promptable.loading import load, read_config
 
 
 def load_model(model: ModelFolder) -> Any:
@@ -34,7 +34,7 @@ class SamNetwork:
 
     def __init__(self, model: Any, device: str, dtype: str) -> None:
         self.device = torch.device(device)
-        self._dtype = DTYPES[dtype]
+        self._dtype = getattr(torch, dtype)
         self._model = model.to(self.device)
         self._model.vision_encoder.to(self._dtype)
         self.parameters = sum(weight.numel() for weight in model.parameters())

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from dicom_core.errors import ConfigurationError
+from worker.segmenters.number_types import chosen_number_type
 from worker.segmenters.promptable.drawing import Asked
-from worker.segmenters.promptable.loading import chosen_dtype
 from worker.segmenters.sam.network import SamNetwork
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ def benchmark(
     Raises:
         ConfigurationError: There is no such size or number format.
     """
-    dtype = chosen_dtype(dtype, device, "float16")
+    dtype = chosen_number_type(dtype, device, "float16")
     network = random_network(size, device, dtype)
     pixels = torch.rand(batch, 3, network.size, network.size)
     box = Asked(boxes=torch.tensor([[100.0, 100.0, 600.0, 700.0]], device=network.device))

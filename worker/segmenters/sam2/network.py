@@ -10,7 +10,7 @@ import torch
 
 from worker.model_folder.opening import ModelFolder
 from worker.segmenters.promptable.drawing import Asked, Features
-from worker.segmenters.promptable.loading import DTYPES, load, read_config
+from worker.segmenters.promptable.loading import load, read_config
 
 
 def load_model(model: ModelFolder) -> Any:
@@ -42,7 +42,7 @@ class Sam2Network:
 
     def __init__(self, model: Any, device: str, dtype: str) -> None:
         self.device = torch.device(device)
-        self._dtype = DTYPES[dtype]
+        self._dtype = getattr(torch, dtype)
         self.model = model.to(self.device)
         for part in (model.vision_encoder, model.mask_decoder.conv_s0, model.mask_decoder.conv_s1):
             part.to(self._dtype)  # what get_image_features uses; the rest takes its float32

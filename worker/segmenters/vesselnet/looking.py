@@ -24,7 +24,6 @@ from worker.segmenters.vesselnet.windows import WINDOW, look
 
 _BYTES_PER_PIXEL = 700
 """Peak memory of the network for each pixel of the pictures that it looks at together, in float32."""
-_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
@@ -120,7 +119,7 @@ class Eye:
         seen = (resized(field, shape) > 0.5).float().expand(len(intensity), -1, -1, -1)
         images = torch.from_numpy(intensity)[:, None].to(self.device)
         pictures = channels(resized(images, shape), seen, bright=bright)
-        dtype = _TYPES[self.dtype]
+        dtype = getattr(torch, self.dtype)
         logits, known = torch.zeros_like(seen), torch.zeros(len(intensity), device=self.device)
         flips = _FLIPS if self.flips else _FLIPS[:1]
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):

@@ -12,11 +12,11 @@ from dicom_core.errors import ConfigurationError, UnsupportedSourceError
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.postprocessing import clean
 from worker.segmenters.interface import ProgressCallback, Prompt, Segmentation, SegmenterInfo, Status
+from worker.segmenters.number_types import chosen_number_type
 from worker.segmenters.vesselnet.gate import BLANK, known_frames
 from worker.segmenters.vesselnet.weights import SHIPPED, KindFit, load_network, read_card
 
 _POLARITIES = ("auto", "dark", "bright")
-_TYPES = ("auto", "float32", "bfloat16", "float16")
 _SECOND_LOOK = 1.0
 """What the gate asks for more where vessels are looked for the other way round: who looks twice errs twice."""
 _CARD = read_card()
@@ -69,8 +69,7 @@ class VesselnetSegmenter:
             raise ConfigurationError("The vesselnet segmenter's `polarity` must be auto, dark or bright")
         if not isinstance(detail, int | float) or not 0.25 <= detail <= 4:
             raise ConfigurationError("The vesselnet segmenter's `detail` must be a number between 0.25 and 4")
-        if dtype not in _TYPES:
-            raise ConfigurationError("The vesselnet segmenter's `dtype` must be auto, float32, bfloat16 or float16")
+        dtype = chosen_number_type(dtype, device)
         if not isinstance(memory_mib, int) or memory_mib < 1:
             raise ConfigurationError("The vesselnet segmenter's `memory_mib` must be a whole number above 0")
         if not isinstance(flips, bool) or not isinstance(gate, bool):
@@ -82,8 +81,6 @@ class VesselnetSegmenter:
         folder = Path(weights) if weights else SHIPPED
         self._card = read_card(folder)
         self._threshold, self._polarity, self._gate = float(threshold), polarity, gate
-        if dtype == "auto":
-            dtype = "float32" if device == "cpu" else "bfloat16"
         where = torch.device(device)
         self._eye = Eye(load_network(folder, device), where, dtype, memory_mib * 2**20, float(detail), flips)
 
