@@ -29,10 +29,10 @@ def note_viewing(record: Record, study_instance_uid: str, *, address: str, by: s
         return
     try:
         with record.writing() as transaction:
-            seen = {"address": address, "study_instance_uid": study_instance_uid, "detail": {"by": by}}
-            audit.append(transaction, Event.STUDY_VIEWED, **seen)
-            if with_trail:
-                audit.append(transaction, Event.AUDIT_READ, **seen)
+            for event in (Event.STUDY_VIEWED, *((Event.AUDIT_READ,) if with_trail else ())):
+                audit.append(
+                    transaction, event, address=address, study_instance_uid=study_instance_uid, detail={"by": by}
+                )
     except Exception as error:  # any failure to audit has one meaning for the caller
         raise AuditError(f"the audit log cannot be written: {error}") from error
 
