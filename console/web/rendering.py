@@ -8,6 +8,7 @@ What every template has besides what its page gives it: ``_`` and the filters be
 signed in), ``csrf()`` (the hidden field for forms), ``navigation``, ``language``, ``languages``, ``appearance``.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -39,6 +40,7 @@ NAVIGATION = (
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _ONE_DIGIT_BELOW = 10
 _STEP_BYTES = 1000
+_LONG_UID = re.compile(r"\d[\d.]{22,62}\d")
 
 
 def page(
@@ -83,6 +85,7 @@ def environment(language: str) -> Environment:
         "time": shown_time,
         "iso": iso_time,
         "short_uid": short_uid,
+        "brief": brief,
         "size": shown_size,
         "plain": plain_text,
         "duration": partial(shown_duration, word),
@@ -130,6 +133,11 @@ def iso_time(moment: datetime | str | None) -> str:
 def short_uid(uid: str, head: int = 8, tail: int = 14) -> str:
     """A UID that fits a column: its beginning and, since that differs, its end."""
     return uid if len(uid) <= head + tail + 1 else f"{uid[:head]}…{uid[-tail:]}"
+
+
+def brief(text: str) -> str:
+    """A sentence in which long UIDs are cut in the middle, for a column."""
+    return _LONG_UID.sub(lambda found: short_uid(found[0]), text)
 
 
 def plain_text(value: object) -> str:

@@ -91,6 +91,16 @@ def test_filters_and_search(site: ConsoleSite, client: TestClient) -> None:
     assert client.get("/?days=x").status_code == 422
 
 
+def test_long_uids_do_not_hide_what_a_reason_says(site: ConsoleSite, client: TestClient) -> None:
+    """In the list the UID is cut in the middle; the tooltip and the page of the study have all of it."""
+    uid = "1.2.826.0.1.3680043.8.498.45591842512345678901234567890"
+    site.fail(site.study("1.2.3"), f"instance {uid} ends early")
+    page = client.get("/").text
+    assert ">instance 1.2.826.…78901234567890 ends early</span>" in page
+    assert f'title="instance {uid} ends early"' in page
+    assert f"instance {uid} ends early" in client.get("/studies/1.2.3").text
+
+
 def test_pages_of_the_list_show_every_study_once(site: ConsoleSite, client: TestClient) -> None:
     """The link at the end leads to those received before; the last page has none."""
     uids = [f"1.2.{number}" for number in range(PAGE_STUDIES + 3)]
