@@ -243,7 +243,7 @@ def _made_by(pair: tuple[str, str]) -> tuple[ColumnElement[bool], ColumnElement[
     return JobRow.model == pair[0], JobRow.model_version == pair[1]
 
 
-def _jobs_of(session: Session, pair: tuple[str, str], before: str, limit: int) -> Sequence[Row[Any]]:
+def _jobs_of(session: Session, pair: tuple[str, str], before: str, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
     model, version = pair
     in_order = (JobRow.model_version, JobRow.created_at, JobRow.job_id)
     # not "= version": PostgreSQL would leave it out of the order and walk along the jobs of all models by their time
@@ -256,7 +256,7 @@ def _jobs_of(session: Session, pair: tuple[str, str], before: str, limit: int) -
     return session.execute(statement.order_by(*(column.desc() for column in in_order)).limit(limit)).all()
 
 
-def _recalled(session: Session, rows: Sequence[Row[Any]]) -> list[Recalled]:
+def _recalled(session: Session, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[Recalled]:
     ids = [row.job_id for row in rows]
     objects: dict[str, list[str]] = {}
     for job_id, uid in session.execute(
@@ -269,7 +269,14 @@ def _recalled(session: Session, rows: Sequence[Row[Any]]) -> list[Recalled]:
     for job_id, destination, state in session.execute(select(*columns).where(DeliveryRow.job_id.in_(ids))):
         if state in _ARRIVED:
             have.setdefault(job_id, set()).add(destination)
-    return [Recalled(*row, tuple(objects.get(row.job_id, ())), tuple(sorted(have.get(row.job_id, ())))) for row in rows]
+    return [
+        Recalled(
+            **row._asdict(),
+            sop_instance_uids=tuple(objects.get(row.job_id, ())),
+            destinations=tuple(sorted(have.get(row.job_id, ()))),
+        )
+        for row in rows
+    ]
 
 
 def without_result(

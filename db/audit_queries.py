@@ -19,9 +19,9 @@ from db.models import AuditEvent, Study
 from db.session import Record
 
 _ROWS_AT_ONCE = 1000
-_NOTHING = literal_column("''")
+_NOTHING: ColumnElement[str] = literal_column("''")
 """Written out: a parameter would keep SQLite from using an index of the rows that have a value."""
-_SUCCESS = literal_column("0")
+_SUCCESS: ColumnElement[int] = literal_column("0")
 
 
 @dataclass(frozen=True, slots=True)
