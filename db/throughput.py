@@ -90,8 +90,13 @@ _Amounts = list[tuple[int, str, int]]
 def _received(session: Session, since: datetime, span_seconds: int) -> _Amounts:
     number = _number(AssociationRow.closed_at, span_seconds).label("number")
     rows = session.execute(
-        select(number, func.sum(AssociationStudy.stored), func.sum(AssociationStudy.size_bytes))
-        .join(AssociationStudy, AssociationStudy.association_id == AssociationRow.association_id)
+        select(
+            number,
+            func.coalesce(func.sum(AssociationStudy.stored), 0),
+            func.coalesce(func.sum(AssociationStudy.size_bytes), 0),
+        )
+        # outer, so that SQLite begins with the few associations of these hours and not with all that ever was
+        .outerjoin(AssociationStudy, AssociationStudy.association_id == AssociationRow.association_id)
         .where(AssociationRow.closed_at >= since)
         .group_by(number)
     )
