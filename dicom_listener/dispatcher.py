@@ -96,8 +96,12 @@ def run(settings: Settings) -> None:
     """
     configure_logs("dispatcher", settings.log_level)
     record = Record(settings.effective_database_url, process="dispatcher")
-    migrate.require_current(record)
-    audit_forwarders = forwarders(settings, record)
+    try:
+        migrate.require_current(record)
+        audit_forwarders = forwarders(settings, record)
+    except VesselqError:
+        record.close()
+        raise
     checkpoints = CheckpointDuty(settings, record)
     process_id = processes.start(
         record,
