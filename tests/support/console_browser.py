@@ -51,7 +51,7 @@ class Browser:
         if session:
             context.add_cookies([{"name": "vesselq_session", "value": session, "url": self._address}])
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         page.on("requestfailed", self._failed)

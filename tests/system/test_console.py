@@ -24,6 +24,7 @@ EVERY_ROLE = ("viewer", "operator", "admin", "auditor")
 PAGES = ("/", "/?q=nothing", "/queue", "/peers", "/rules", "/audit", "/accounts", "/account")
 FRAMES = 6
 expect = pytest.importorskip("playwright.sync_api").expect
+expect.set_options(timeout=60_000)  # busy machines take their time
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is a browser"),
@@ -64,7 +65,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     settings = site_settings(
         folder,
         worker={"lease_seconds": 20, "maximum_attempts": 1},
-        models={"faulty": {"mode": "raise", "once": str(folder / "once"), "seconds": 1.5}},
+        models={"faulty": {"mode": "raise", "once": str(folder / "once"), "seconds": 3}},
         rules=[
             {"name": "photographs", "when": {"keyword": "Modality", "equals": "OP"}, "segmenter": "faulty",
              "destinations": ["shelf"]},
