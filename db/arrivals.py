@@ -4,9 +4,7 @@ A further instance of a known series costs one SELECT, one INSERT and two UPDATE
 study, series) is added on the way, once.
 """
 
-from typing import Any
-
-from sqlalchemy import Connection, Row, and_, bindparam, insert, literal, select, update
+from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, insert, literal, select, update
 
 from db import audit
 from db.audit import Event, Outcome
@@ -17,8 +15,10 @@ from dicom_core.study import AssociationOutcome, ReceivedInstance, Registration,
 RECEIVED, MISSING, PURGED = "RECEIVED", "MISSING", "PURGED"
 """States of a stored instance: its file is there, is unexpectedly not there, was removed by the retention policy."""
 
-_ASSOCIATION, _STUDY = bindparam("by"), bindparam("study")
-_SERIES, _INSTANCE = bindparam("in_series"), bindparam("instance")
+_ASSOCIATION: BindParameter[str] = bindparam("by")
+_STUDY: BindParameter[str] = bindparam("study")
+_SERIES: BindParameter[str] = bindparam("in_series")
+_INSTANCE: BindParameter[str] = bindparam("instance")
 _ONE = select(literal(1).label("one")).subquery("one")
 _SELECT_KNOWN = select(
     AssociationRow.outcome,
@@ -39,6 +39,8 @@ _SELECT_KNOWN = select(
     .outerjoin(Series, and_(Series.study_instance_uid == _STUDY, Series.series_instance_uid == _SERIES))
     .outerjoin(Instance, Instance.sop_instance_uid == _INSTANCE)
 )
+Known = Row[str, str, str, int, str, str, str, str]
+"""What the record knows of the four; each may be None, which the outer joins do not tell the types."""
 _INSERT_ASSOCIATION, _INSERT_COUNTS = insert(AssociationRow), insert(AssociationStudy)
 _INSERT_STUDY, _INSERT_SERIES, _INSERT_INSTANCE = insert(Study), insert(Series), insert(Instance)
 _THIS_STUDY = Study.study_instance_uid == _STUDY
@@ -119,7 +121,7 @@ class Arrival:
         self._connection.execute(_REOPEN_ASSOCIATION, self._by)
         self._connection.execute(_COUNT_ANEW, self._by)
 
-    def _add_association(self, known: Row[Any]) -> None:
+    def _add_association(self, known: Known) -> None:
         """Have a row for what this association brings of this study, and one for itself."""
         association = self._received.association
         if known.outcome is None:
@@ -155,7 +157,7 @@ class Arrival:
         }
         self._connection.execute(_COUNT, self._by | self._study | more)
 
-    def _store(self, known: Row[Any]) -> None:
+    def _store(self, known: Known) -> None:
         self._open_study(known)
         self._note_series(known)
         received, now = self._received, self._transaction.now
@@ -179,7 +181,7 @@ class Arrival:
         }
         self._connection.execute(_INSERT_INSTANCE, row)
 
-    def _open_study(self, known: Row[Any]) -> None:
+    def _open_study(self, known: Known) -> None:
         """Have the study in state RECEIVING, with the first pseudonym that it was told."""
         received, now = self._received, self._transaction.now
         if known.study_state is None:
@@ -203,7 +205,7 @@ class Arrival:
             self._connection.execute(_NAME_PATIENT, self._study | {"pseudonym": received.patient_hash})
         self._connection.execute(_GROW_STUDY, self._study | {"now": now})
 
-    def _note_series(self, known: Row[Any]) -> None:
+    def _note_series(self, known: Known) -> None:
         received = self._received
         if known.last_association_id is None:
             row = {
@@ -251,7 +253,7 @@ class Arrival:
         )
 
 
-def _registration(known: Row[Any], received: ReceivedInstance) -> Registration:
+def _registration(known: Known, received: ReceivedInstance) -> Registration:
     if known.sha256 is not None and known.sha256 != received.sha256:
         return Registration.CONFLICT
     return Registration.DUPLICATE if known.state == RECEIVED else Registration.STORED
