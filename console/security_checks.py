@@ -1,6 +1,7 @@
 """Checks of ``vesselq doctor`` that look at who can listen in: DICOM in the clear, certificates, audit repositories."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -13,12 +14,33 @@ _SOON = timedelta(days=30)
 _WHAT = "DICOM security"
 
 
+@dataclass(frozen=True)
+class PlainDicom:
+    """Where DICOM crosses the network without TLS (PS3.15 B.12)."""
+
+    listener: bool
+    """Whether other machines can send to the listener in the clear."""
+    destinations: tuple[str, ...]
+    """Names of the destinations on other machines that get results in the clear."""
+
+
+def plain_dicom(settings: Settings) -> PlainDicom:
+    """Where others on the network can read along, by the settings alone: nobody is asked."""
+    listener = settings.listener
+    plain = [one.name for one in settings.destinations if one.kind == "storage_scu" and not one.tls]
+    return PlainDicom(
+        listener.tls.certificate_file is None and not _is_loopback(listener.host),
+        tuple(name for name in plain if not _is_loopback(getattr(settings.destination(name), "host", ""))),
+    )
+
+
 def dicom_security(settings: Settings) -> Iterator[Finding]:
     """Whether others on the network can read along, or speak as somebody else."""
     listener = settings.listener
+    plain = plain_dicom(settings)
     if listener.tls.certificate_file is not None:
         yield _certificates(listener)
-    elif _is_loopback(listener.host):
+    elif not plain.listener:
         yield Finding(_WHAT, Health.OK, "plain DICOM, and only this machine can connect")
     else:
         yield Finding(
@@ -28,13 +50,11 @@ def dicom_security(settings: Settings) -> Iterator[Finding]:
             "along, and anybody may use any AE title",
             "run `vesselq tls init` and set [listener.tls]; or keep this network to the peers alone",
         )
-    plain = [one.name for one in settings.destinations if one.kind == "storage_scu" and not one.tls]
-    plain = [name for name in plain if not _is_loopback(getattr(settings.destination(name), "host", ""))]
-    if plain:
+    if plain.destinations:
         yield Finding(
             "destinations in the clear",
             Health.WARNING,
-            f"results go to {', '.join(plain)} as plain DICOM",
+            f"results go to {', '.join(plain.destinations)} as plain DICOM",
             "set tls = true where the destination can; or keep that network to the two of you",
         )
 

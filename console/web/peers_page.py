@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from console import peer_states
+from console.security_checks import plain_dicom
 from console.web.access import Operator, Reader
 from console.web.actions import LONGEST_REASON
 from console.web.forms import CheckedForm, text_of
@@ -32,6 +33,7 @@ def peers_page(request: Request, caller: Reader, record: TheRecord, settings: Th
             "now": record.now(),
             "may_operate": caller.may("operate"),
             "listener": settings.listener,
+            "plain": plain_dicom(settings),
         },
     )
 

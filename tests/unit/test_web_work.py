@@ -182,6 +182,25 @@ def test_peers_that_the_settings_do_not_name(site: WorkSite, operator: TestClien
     assert "1 instances, 1 associations" in text
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_plain_dicom_on_the_network_is_told(site: WorkSite, operator: TestClient, language: str) -> None:
+    """The page warns while other machines can speak DICOM in the clear, and is silent on loopback and with TLS."""
+    told = {"en": "Plain DICOM is open to other machines", "zh": "明文 DICOM 对其他机器开放"}[language]
+    results = {"en": "Results go as plain DICOM to archive:", "zh": "结果以明文 DICOM 发送到 archive："}[language]
+    archive = {"name": "archive", "kind": "storage_scu", "ae_title": "A", "host": "192.0.2.7", "port": 104}
+    ca_file = {"ca_file": site.folder / "ca.pem"}
+    certificates = {"certificate_file": site.folder / "a.pem", "key_file": site.folder / "a.key"} | ca_file
+    for listener, destination, warned in (
+        ({"host": "127.0.0.1"}, {"host": "localhost"}, (False, False)),
+        ({"host": "192.0.2.1"}, {}, (True, True)),
+        ({"host": "192.0.2.1", "tls": certificates}, {"tls": True} | ca_file, (False, False)),
+    ):
+        site.settings = Settings(data_folder=site.folder, listener=listener, destinations=[archive | destination])
+        operator.app.state.settings = site.settings  # type: ignore[attr-defined]  # Starlette's application
+        text = operator.get("/peers", headers={"Accept-Language": language}).text
+        assert (told in text, results in text) == warned
+
+
 def test_a_dropped_file_is_explained(site: WorkSite, operator: TestClient, tmp_path: Path) -> None:
     """Which rule is for it and why; the name of the patient is nowhere, nothing is kept."""
     (path,) = dicom_sources.save(
