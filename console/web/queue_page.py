@@ -1,10 +1,11 @@
 """The page *Queue and workers*: what is stuck, runs and waits, who works, and what was done in the last hours."""
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from console.site_state import SiteState, site_state
 from console.web.access import Reader
@@ -42,6 +43,12 @@ def queue_page(
             "seconds_since": lambda moment: _seconds(state.at, moment),
         },
     )
+
+
+@router.get("/processes")
+def former_processes_page(_: Reader) -> RedirectResponse:
+    """Where bookmarks of the former page of processes lead."""
+    return RedirectResponse("/queue#workers", HTTPStatus.PERMANENT_REDIRECT)
 
 
 def _seconds(now: datetime, moment: datetime | None) -> float | None:

@@ -32,7 +32,7 @@ def client(site: ConsoleSite) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize(
-    "address", ["/", "/processes", "/healthz", "/api/v1/studies", "/metrics", "/static/vesselq.css", "/x"]
+    "address", ["/", "/queue", "/healthz", "/api/v1/studies", "/metrics", "/static/vesselq.css", "/x"]
 )
 def test_security_headers_everywhere(client: TestClient, address: str) -> None:
     """Every answer, refusals too, forbids inline script, sniffing, framing and referrers."""
@@ -70,7 +70,7 @@ def test_hostile_values_are_escaped(site: ConsoleSite, client: TestClient) -> No
 def test_pages_hold_no_inline_script_or_style(site: ConsoleSite, client: TestClient) -> None:
     """All script and style comes from /static, so that the content security policy can forbid the rest."""
     site.finish(site.study("1.2.3"))
-    for address in ("/", "/studies/1.2.3", "/processes", "/studies/1.2.99"):
+    for address in ("/", "/studies/1.2.3", "/queue", "/studies/1.2.99"):
         page = client.get(address).text
         assert "style=" not in page
         assert "<style" not in page
@@ -286,7 +286,9 @@ def test_health(site: ConsoleSite, client: TestClient) -> None:
     assert found["schema"]
     assert [(one["kind"], one["alive"]) for one in found["processes"]] == [("web", True)]
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert "alive" in client.get("/processes").text
+    former_page = client.get("/processes")
+    assert (former_page.status_code, former_page.headers["Location"]) == (308, "/queue#workers")
+    assert "alive" in client.get("/queue").text
 
 
 def test_database_away(tmp_path: Path) -> None:
