@@ -195,8 +195,13 @@ def _masks(images: list[dict[str, Any]]) -> Iterator[tuple[tuple[int, str, int],
 
 
 @contextmanager
-def browser_context(width: int = 1024, height: int = 640) -> Iterator[Any]:
+def browser_context(width: int = 1024, height: int = 640, scale: float = 1) -> Iterator[Any]:
     """A started Chromium without a screen; pages opened in it share a cache.
+
+    Args:
+        width: Of the page, in CSS pixels.
+        height: Of the page, in CSS pixels.
+        scale: Painted pixels for each of them.
 
     Raises:
         ViewerMissingError: Chromium or playwright is not installed.
@@ -209,7 +214,9 @@ def browser_context(width: int = 1024, height: int = 640) -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
-        context = browser.new_context(viewport={"width": width, "height": height}, service_workers="block")
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, device_scale_factor=scale, service_workers="block"
+        )
         context.add_init_script(_NO_TOUR)
         try:
             yield context

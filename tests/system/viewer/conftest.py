@@ -14,7 +14,8 @@ def browser() -> Iterator[Any]:
     """Chromium, or a reason why there is none; a build server that lacks it fails."""
     try:
         ohif_dist()
-        with browser_context() as context:
+        # labels are read from what the viewer holds; painting in software is most of the time, and nobody looks
+        with browser_context(scale=0.25) as context:
             yield context
     except ViewerMissingError as error:
         if os.environ.get("CI"):
