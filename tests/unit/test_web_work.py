@@ -1,5 +1,6 @@
 """The work under way over the web: queue and workers, peers, rules, metrics, health; for people and for programs."""
 
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from dicom_core.job import KeptResult
 from dicom_core.result import ResultKind, ResultObject
 from dicom_core.settings import Settings
 
+SHARED = Path(os.environ.get("VESSELQ_SHARED", "../shared")).resolve()
+HOSTILE_FILES = sorted((SHARED / "data" / "dicom" / "pwnlab_fuzz").rglob("*.dcm"))
 HOSTILE = "<script>x</script>"
 REASON = "the archive is back"
 NEW_RULES = '[[rules]]\nname = "eye"\nwhen = { keyword = "Modality", equals = "OP" }\nsegmenter = "ridge"\n'
@@ -225,6 +228,16 @@ def test_what_is_no_dicom_file_is_told_on_the_page(operator: TestClient, content
     assert answer.status_code == 200
     assert re.search('role="alert">[^<]*(no DICOM file|cannot be read)', answer.text) or "left out" in answer.text
     assert operator.post("/rules/explain", data=secret).status_code == 422
+
+
+@pytest.mark.skipif(not HOSTILE_FILES, reason="the corpus is not in the shared folder")
+def test_hostile_files_are_told_as_text(operator: TestClient) -> None:
+    """Every file of the corpus, dropped on the page, ends in a page whose only script is our own."""
+    secret = {"csrf": csrf_of(operator)}
+    for path in HOSTILE_FILES:
+        answer = operator.post("/rules/explain", data=secret, files={"file": (HOSTILE, path.read_bytes())})
+        assert answer.status_code == 200, path.name
+        assert answer.text.count("<script") == answer.text.count('<script src="/static/'), path.name
 
 
 def test_changed_rules_are_tried_on_the_page(operator: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
