@@ -62,6 +62,6 @@ def problem_of(row: Row) -> str:
         again: Any = (*content, canonical, previous_hash, stored_hash)
         if row_hash(again) == stored_hash:
             return ""
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return "its content cannot be read"
     return "its content is not what was written"

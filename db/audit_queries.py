@@ -187,7 +187,7 @@ def _as_row(row: Row[Any]) -> AuditRow:
 def _detail(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except (TypeError, ValueError):  # somebody wrote past this program; verifying the chain names the row
+    except (TypeError, ValueError, RecursionError):  # somebody wrote past this program; verifying names the row
         return {"unreadable": str(text)}
     return found if isinstance(found, dict) else {"unreadable": text}
 

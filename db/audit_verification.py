@@ -4,6 +4,7 @@ The chain alone shows changed, removed, inserted and reordered rows. Signed chec
 what a chain cannot: an end that was cut off, and rows that were replaced and chained anew.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from itertools import chain
 from typing import Any
 from typing import cast as typed
 
-from sqlalchemy import CursorResult, select
+from sqlalchemy import CursorResult, Text, cast, select
 from sqlalchemy.orm import Session
 
 from db.audit_chain import COLUMNS, FIRST_PREVIOUS_HASH, Row, problem_of
@@ -203,29 +204,52 @@ def _rows(session: Session, start: int, progress: Callable[[int], None] | None) 
     if start == 1:  # a row with a number that is none of ours shall be seen
         statement = f"SELECT {_SELECTED} FROM audit_events ORDER BY sequence"  # noqa: S608  constants
     with session.connection().exec_driver_sql(statement, execution_options={"yield_per": _ROWS_AT_ONCE}) as result:
-        for part in _sqlite_parts(result) if session.get_bind().dialect.name == "sqlite" else result.partitions():
+        for part in (
+            _sqlite_parts(result, start) if session.get_bind().dialect.name == "sqlite" else result.partitions()
+        ):
             if progress is not None:
                 progress(len(part))
             yield from typed("Sequence[Row]", part)
 
 
-def _sqlite_parts(result: CursorResult[Any]) -> Iterator[Sequence[Any]]:
+def _sqlite_parts(result: CursorResult[Any], start: int) -> Iterator[Sequence[Any]]:
     """The driver's own tuples: to make rows of them takes as long as to hash them."""
     cursor = typed("sqlite3.Cursor", result.cursor)
+    last = start - 1 if start > 1 else None
     try:
         while part := cursor.fetchmany(_ROWS_AT_ONCE):
             yield part
+            last = part[-1][0]
+    except sqlite3.Error as error:
+        if "decode" not in str(error):
+            raise UnavailableError(f"the database does not answer: {error}") from error
+        yield _with_what_is_no_text(cursor.connection, last)
+
+
+def _with_what_is_no_text(connection: sqlite3.Connection, last: int | None) -> Sequence[Any]:
+    """The rows after ``last``, among which is one with octets that are no UTF-8: the walk ends there and names it."""
+    usual = connection.text_factory
+    connection.text_factory = lambda octets: octets.decode(errors="surrogateescape")
+    try:
+        statement = f"SELECT {_SELECTED} FROM audit_events WHERE ? IS NULL OR sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608  constants
+        return connection.execute(statement, (last, last, _ROWS_AT_ONCE)).fetchall()
     except sqlite3.Error as error:
         raise UnavailableError(f"the database does not answer: {error}") from error
+    finally:
+        connection.text_factory = usual
 
 
 def _was_archived(session: Session, first: Row) -> bool:
     """Whether an event of the chain says that what is before ``first`` was archived."""
     details = session.scalars(
-        select(AuditEvent.detail).where(AuditEvent.event == ARCHIVED, AuditEvent.sequence >= first[0])
+        select(cast(AuditEvent.detail, Text)).where(AuditEvent.event == ARCHIVED, AuditEvent.sequence >= first[0])
     )
-    return any(
-        detail.get("last_sequence") == first[0] - 1 and detail.get("last_hash") == first[14]
-        for detail in details
-        if isinstance(detail, dict)
-    )
+    return any(_vouches(detail, first) for detail in details)
+
+
+def _vouches(detail: str, first: Row) -> bool:
+    try:
+        said = json.loads(detail)
+    except (TypeError, ValueError, RecursionError):  # the walk will come to that row
+        return False
+    return isinstance(said, dict) and (said.get("last_sequence"), said.get("last_hash")) == (first[0] - 1, first[14])

@@ -57,3 +57,29 @@ def _plan(record, query):
     audit_page(record, query)
     event.remove(record.engine, "before_cursor_execute", explain)
     return " | ".join(plans)
+
+
+def test_what_no_reader_can_take_is_named(record):
+    """Octets that are no UTF-8, and JSON nested without end, are findings at their row; the page shows what it can."""
+    for number in range(4):
+        audit.record_event(record, Event.SIGNED_IN, detail={"number": number})
+    execute(record, f"UPDATE audit_events SET detail = '{'[' * 100_000}' WHERE sequence = 4")  # noqa: S608  tampering is the test
+    assert audit.verify(record).first_bad_sequence == 4
+    assert "unreadable" in audit_rows(record, AuditQuery())[-1].detail
+    execute(record, "UPDATE audit_events SET \"user\" = CAST(X'FF' AS TEXT) WHERE sequence = 3")
+    found = audit.verify(record)
+    assert (found.first_bad_sequence, found.rows) == (3, 2)
+    with record.reading() as session:
+        factories = {session.connection().connection.driver_connection.text_factory}
+    assert factories == {str}, "the connection reads as before"
+
+
+def test_an_event_of_archiving_that_cannot_be_read_vouches_for_nothing(record):
+    """Rows that are gone are found, whatever is written into the event that should tell of them."""
+    for happened in (Event.SIGNED_IN, Event.SIGNED_IN, Event.AUDIT_ARCHIVED):
+        audit.record_event(record, happened)
+    execute(record, "DELETE FROM audit_events WHERE sequence = 1")
+    for detail in ("{", "[]", "[" * 100_000, '{"last_sequence": 1}'):
+        execute(record, f"UPDATE audit_events SET detail = '{detail}' WHERE sequence = 3")  # noqa: S608  tampering is the test
+        found = audit.verify(record)
+        assert (found.first_bad_sequence, found.problem) == (2, "row 1 is missing"), detail[:20]
