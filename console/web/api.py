@@ -6,11 +6,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
 from console.output import jsonable, software_version
-from console.web.access import Reader, SomebodySignedIn
+from console.web.access import Caller, Reader, SomebodySignedIn
 from console.web.previews import preview_of
 from console.web.request_values import JobId, Limit, MaybeStudyUID, StudyUID, TheRecord, TheSettings, refuse
 from db import jobs, migrate, processes, reports, viewings
-from dicom_core.job import JobState
+from db.session import Record
+from dicom_core.job import Job, JobState
 from dicom_core.study import StudyState
 from worker.pictures.preview_files import MEDIA_TYPES
 
@@ -79,31 +80,43 @@ def show_study(caller: Reader, record: TheRecord, study_instance_uid: StudyUID) 
 
 @router.get("/api/v1/jobs", tags=["jobs"])
 def list_jobs(
-    _: Reader,
+    caller: Reader,
     record: TheRecord,
     study_instance_uid: MaybeStudyUID = "",
     state: Annotated[list[JobState] | None, Query(description="Only in these states.")] = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
-    """Jobs, the latest first."""
+    """Jobs, the latest first. To ask for those of one study is to look at it, which is written into the audit log."""
     found = reports.jobs(record, study_instance_uid=study_instance_uid, states=state or [], limit=limit)
+    if study_instance_uid and found:
+        viewings.note_viewing(record, study_instance_uid, address=caller.address, by="api")
     return {"jobs": jsonable(found)}
 
 
 @router.get("/api/v1/jobs/{job_id}", tags=["jobs"])
-def show_job(_: Reader, record: TheRecord, job_id: JobId) -> dict[str, Any]:
-    """One job."""
-    return {"job": jsonable(jobs.get(record, job_id))}
+def show_job(caller: Reader, record: TheRecord, job_id: JobId) -> dict[str, Any]:
+    """One job. That its study was looked at is written into the audit log."""
+    return {"job": jsonable(_viewed_job(caller, record, job_id))}
 
 
 @router.get("/api/v1/jobs/{job_id}/preview", tags=["jobs"], response_class=FileResponse)
-def show_preview(_: Reader, record: TheRecord, settings: TheSettings, job_id: JobId) -> FileResponse:
-    """The picture of a job's result: a source frame with the found vessels over it, PNG."""
-    return FileResponse(preview_of(jobs.get(record, job_id), settings.results_folder), media_type="image/png")
+def show_preview(caller: Reader, record: TheRecord, settings: TheSettings, job_id: JobId) -> FileResponse:
+    """The picture of a job's result, PNG: a frame with the found vessels over it. To see it is to view the study."""
+    job = _viewed_job(caller, record, job_id)
+    return FileResponse(preview_of(job, settings.results_folder), media_type="image/png")
 
 
 @router.get("/api/v1/jobs/{job_id}/previews/{name}", tags=["jobs"], response_class=FileResponse)
-def show_one_preview(_: Reader, record: TheRecord, settings: TheSettings, job_id: JobId, name: str) -> FileResponse:
+def show_one_preview(
+    caller: Reader, record: TheRecord, settings: TheSettings, job_id: JobId, name: str
+) -> FileResponse:
     """One of the pictures of a job's result; a series has those that fit it. Names as below `results/` on disk."""
-    path = preview_of(jobs.get(record, job_id), settings.results_folder, name)
+    path = preview_of(_viewed_job(caller, record, job_id), settings.results_folder, name)
     return FileResponse(path, media_type=MEDIA_TYPES[name])
+
+
+def _viewed_job(caller: Caller, record: Record, job_id: str) -> Job:
+    """A job of which somebody sees more than that it is there: whoever sees that sees the study."""
+    job = jobs.get(record, job_id)
+    viewings.note_viewing(record, job.study_instance_uid, address=caller.address, by="api")
+    return job
