@@ -108,7 +108,7 @@ def make_application(settings: Settings, record: Record) -> FastAPI:
     application.include_router(metrics.router(settings, record))
     for room in _ROOMS:
         application.include_router(room.router)
-    application.include_router(pages.router, dependencies=[Depends(needs("read"))])
+    application.include_router(pages.router, dependencies=[Depends(pages.to_own_first_page), Depends(needs("read"))])
     application.openapi = partial(describe, application)  # type: ignore[method-assign]  # FastAPI's way to extend it
     application.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     for kind in (VesselqError, RequestValidationError, HTTPException):
