@@ -3,6 +3,7 @@
 pydicom is imported when somebody gives one: it takes longer than all the rest of the pages.
 """
 
+import json
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
@@ -73,6 +74,7 @@ def header_of_json(values: Mapping[str, Any]) -> "Dataset":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            json.dumps(values, ensure_ascii=False).encode()  # half a character would be told of, and cannot be sent
             return Dataset.from_json(dict(values))
     except Exception as error:  # noqa: BLE001  the edge: any JSON may come
         raise SourceError(f"this is no data set in the DICOM JSON Model ({type(error).__name__})") from None

@@ -27,7 +27,7 @@ def read_rules(text: str, settings: Settings) -> tuple[Rule, ...]:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers and brackets without end
         raise ConfigurationError(f"this is not TOML: {error}") from None
     given = values.get("rules")
     if not isinstance(given, list) or not given:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from db import audit
 from db.audit import Event, Outcome
-from db.models import SignInSession, User
+from db.models import SignInSession, User, storable
 from db.session import Record, Transaction
 from dicom_core.errors import ConfigurationError, ConflictError, NotFoundError, NotSignedInError
 from dicom_core.roles import Role, Scope, roles_from, scopes_of
@@ -143,7 +143,7 @@ def add(
         if transaction.session.get(User, user_name) is not None:
             raise ConflictError(f"there is an account {user_name} already")
         user = User(
-            user_name=user_name, source=LOCAL, display_name=display_name[:128], roles=list(wanted),
+            user_name=user_name, source=LOCAL, display_name=storable(display_name, 128), roles=list(wanted),
             password_hash=password_hash, must_change_password=must_change_password, created_at=transaction.now,
             disabled_at=None, failed_sign_ins=0, locked_until=None, last_sign_in_at=None,
         )  # fmt: skip
@@ -316,7 +316,7 @@ def from_provider(record: Record, user_name: str, roles: Sequence[Role], *, disp
         user = transaction.session.get(User, user_name)
         if user is None:
             user = User(
-                user_name=user_name, source=OIDC, display_name=display_name[:128], roles=[], password_hash="",
+                user_name=user_name, source=OIDC, display_name=storable(display_name, 128), roles=[], password_hash="",
                 must_change_password=False, created_at=transaction.now, disabled_at=None, failed_sign_ins=0,
                 locked_until=None, last_sign_in_at=None,
             )  # fmt: skip
@@ -331,7 +331,7 @@ def from_provider(record: Record, user_name: str, roles: Sequence[Role], *, disp
             change = {"account": user_name, "before": list(user.roles), "after": list(roles)}
             audit.append(transaction, Event.ROLES_CHANGED, detail=change)
             user.roles = list(roles)
-        user.display_name = display_name[:128] or user.display_name
+        user.display_name = storable(display_name, 128) or user.display_name
         return account_of(user)
 
 

@@ -166,6 +166,7 @@ def _engine(url: str) -> Engine:
         return _sqlite_engine(url)
     return create_engine(
         url,
+        hide_parameters=True,  # an error that nobody foresaw is logged as well: with the statement, not with values
         # each statement must see what the holder of the writer lock before it committed
         isolation_level="READ COMMITTED",
         connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS, "options": _POSTGRESQL_OPTIONS},
@@ -179,6 +180,7 @@ def _engine(url: str) -> Engine:
 def _sqlite_engine(url: str) -> Engine:
     engine = create_engine(
         url,
+        hide_parameters=True,
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
         json_serializer=_strict_json,
         pool_size=10,

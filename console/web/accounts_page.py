@@ -9,6 +9,7 @@ from starlette.datastructures import FormData
 
 from console.web import management
 from console.web.access import Administrator
+from console.web.accounts_api import UserName
 from console.web.answers import status_of
 from console.web.forms import CheckedForm, text_of
 from console.web.rendering import page
@@ -19,7 +20,6 @@ from dicom_core.errors import ConfigurationError, ConflictError, VesselqError
 from dicom_core.roles import Role, Scope
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-_UserName = Annotated[str, Path(max_length=128)]
 _Change = Literal["password", "roles", "disable", "enable"]
 
 
@@ -44,7 +44,7 @@ def add_account(request: Request, caller: Administrator, record: TheRecord, form
 
 @router.post("/accounts/{user_name}/{change}", response_model=None)
 def change_account(
-    request: Request, caller: Administrator, record: TheRecord, form: CheckedForm, user_name: _UserName, change: _Change
+    request: Request, caller: Administrator, record: TheRecord, form: CheckedForm, user_name: UserName, change: _Change
 ) -> HTMLResponse | RedirectResponse:
     """Change somebody's roles or password, or let him in or not."""
     try:

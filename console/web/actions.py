@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from console.output import jsonable
 from console.runs import run_again
@@ -104,13 +104,12 @@ def run_again_by_form(
     caller: Operator, record: TheRecord, settings: TheSettings, study_instance_uid: StudyUID, form: CheckedForm
 ) -> RedirectResponse:
     """The button *Run again*: one series, with words or another segmenter."""
-    words = text_of(form, "prompt", _LONGEST_PROMPT).strip()
     job = run_again(
         settings,
         record,
         study_instance_uid,
         _uid(form),
-        Prompt(questions=(Question(text=words),) if words else (), by_hand=True),
+        _prompt(form),
         segmenter=text_of(form, "segmenter", LONGEST_WORD).strip(),
         by="web",
         address=caller.address,
@@ -124,6 +123,14 @@ def _reason(form: CheckedForm) -> str:
     if not reason:
         raise refuse("say why: the reason is kept in the audit log")
     return reason
+
+
+def _prompt(form: CheckedForm) -> Prompt:
+    words = text_of(form, "prompt", _LONGEST_PROMPT).strip()
+    try:
+        return Prompt(questions=(Question(text=words),) if words else (), by_hand=True)
+    except ValidationError:
+        raise refuse("ask in at most 1000 characters, all of which can be printed") from None
 
 
 def _uid(form: CheckedForm) -> str:

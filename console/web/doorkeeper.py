@@ -7,7 +7,7 @@ page may send elsewhere without asking. Forms carry a secret besides (``forms``)
 
 from collections.abc import Callable
 from http.cookies import SimpleCookie
-from urllib.parse import urlsplit
+from urllib.parse import quote_from_bytes, urlsplit
 
 from fastapi import HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -57,6 +57,9 @@ class Doorkeeper:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
+        # RFC 3986 section 2 knows no other octets; below they would be read as UTF-8, which they need not be
+        if not scope["query_string"].isascii():
+            scope["query_string"] = quote_from_bytes(scope["query_string"], safe="=&%+").encode()
         request = Request(scope)
         request.state.caller = None
         try:
@@ -147,7 +150,8 @@ def _check_content(request: Request, path: str) -> None:
     if path.startswith("/api/") and kind in _SENT_WITHOUT_ASKING:
         raise HTTPException(415, "send JSON with the header Content-Type: application/json")
     length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdecimal()):
+    # with both headers it is the chunks that count (RFC 9112 section 6.3), and nobody knows how many they are
+    if "transfer-encoding" in request.headers or not (length.isascii() and length.isdecimal()):
         raise HTTPException(411, "send the length of the content in the header Content-Length")
     most = next(
         (size for start, size in MOST_BYTES_OF.items() if path == start or path.startswith(start + "/")), MOST_BYTES

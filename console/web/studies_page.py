@@ -12,6 +12,7 @@ from console.web.access import Reader
 from console.web.rendering import page
 from console.web.request_values import TheRecord, TheSettings, refuse
 from db import estimates, jobs, queue_reports, study_lists
+from db.models import storable
 from db.session import Record
 from db.study_lists import StudyLine, StudySearch
 from dicom_core.identifiers import is_uid
@@ -35,7 +36,7 @@ def studies_page(
     before: Annotated[str, Query(max_length=100)] = "",
 ) -> HTMLResponse:
     """Studies that fit what is asked."""
-    wanted = _search(record, q.strip(), state, modality, days, before)
+    wanted = _search(record, storable(q.strip()), state, storable(modality), days, before)
     found = study_lists.search(record, wanted)
     asked = {"q": q, "state": state, "modality": modality, "days": days}
     return page(
@@ -74,11 +75,12 @@ def _position(text: str) -> tuple[datetime, str]:
     moment, _, uid = text.partition("_")
     try:
         found = datetime.fromisoformat(moment)
-    except ValueError:
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # too much: a time of the year 1 that is of the year 0 in UTC
         raise refuse("no such page") from None
     if not is_uid(uid):
         raise refuse("no such page")
-    return found if found.tzinfo else found.replace(tzinfo=UTC), uid
+    return found, uid
 
 
 def _older(found: list[StudyLine], asked: dict[str, str]) -> str:
