@@ -21,7 +21,8 @@ from dicom_core.job import JobState
 from dicom_listener.storage_scu import Receiver, find_dicom_files, send_files
 
 EVERY_ROLE = ("viewer", "operator", "admin", "auditor")
-PAGES = ("/", "/?q=nothing", "/queue", "/peers", "/rules", "/audit", "/accounts", "/account")
+PAGES = ("/", "/?q=nothing", "/queue", "/peers", "/rules", "/accounts", "/account",
+         "/audit", "/audit/recall", "/audit/without-result")  # fmt: skip
 FRAMES = 6
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=60_000)  # busy machines take their time
