@@ -62,6 +62,7 @@ def create(record: Record, name: str, scopes: Iterable[str], *, days: float = DE
 
     Raises:
         ConfigurationError: Name, scopes or days do not fit the rules.
+        ConflictError: A token that is still good has the name, by which the audit log tells them apart.
     """
     wanted = scopes_from(scopes)
     name = storable(name.strip(), 64)
@@ -71,6 +72,9 @@ def create(record: Record, name: str, scopes: Iterable[str], *, days: float = DE
         raise ConfigurationError(f"a token is good for at most {LONGEST_DAYS:.0f} days")
     secret = PREFIX + secrets.token_urlsafe(32)
     with record.writing() as transaction:
+        good = (ApiToken.name == name, ApiToken.revoked_at.is_(None), ApiToken.expires_at > transaction.now)
+        if transaction.session.scalars(select(ApiToken.token_id).where(*good).limit(1)).first() is not None:
+            raise ConflictError(f"there is a token {name} already: revoke it, or take another name")
         row = ApiToken(
             token_id=uuid.uuid4().hex, token_hash=hash_of(secret), name=name, scopes=list(wanted),
             created_by=transaction.user, created_at=transaction.now, expires_at=transaction.now + timedelta(days=days),

@@ -103,6 +103,7 @@ def create_token(record: Record, caller: Caller, name: str, scopes: Iterable[str
     Raises:
         NotAllowedError: A token would make one that may do more than it.
         ConfigurationError: Name, scopes or days do not fit the rules.
+        ConflictError: A token that is still good has the name.
     """
     wanted = scopes_from(scopes)
     _within_reach(caller, frozenset(wanted))

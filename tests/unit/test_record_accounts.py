@@ -241,6 +241,19 @@ def test_tokens(record: Record, clock: Clock) -> None:
     ]  # fmt: skip
 
 
+def test_one_name_is_one_token_at_a_time(record: Record, clock: Clock) -> None:
+    """The audit log has the name: what one did must not be taken for the doing of another."""
+    first, _ = api_tokens.create(record, "nightly", ["read"], days=1)
+    for name in ("nightly", " nightly "):
+        with pytest.raises(ConflictError, match="there is a token nightly already"):
+            api_tokens.create(record, name, ["audit"])
+    api_tokens.revoke(record, first.token_id)
+    api_tokens.create(record, "nightly", ["read"], days=1)
+    clock.advance(86400)
+    api_tokens.create(record, "nightly", ["read"])
+    assert len(api_tokens.tokens(record)) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "scopes", "days"),
     [("", ["read"], 1), ("  ", ["read"], 1), ("x", [], 1), ("x", ["read"], 0), ("x", ["read"], 367), ("x", ["rea"], 1)],
