@@ -88,6 +88,7 @@ def _unpacked(cookie: str) -> tuple[Attempt, str]:
     try:
         content = json.loads(base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4)))
         state, nonce, verifier, next_page = (str(value) for value in content)
-    except (ValueError, TypeError) as error:
+        f"{state}{verifier}".encode()  # half a character is compared with nothing
+    except (ValueError, TypeError, RecursionError) as error:
         raise NotSignedInError("this sign-in was begun elsewhere or too long ago; begin again") from error
     return Attempt(state, nonce, verifier), next_page

@@ -120,7 +120,7 @@ def shown_time(moment: datetime | str | None) -> str:
     """Date and time of day in UTC, to the second; "" for None. What is no time is shown as it is."""
     if isinstance(moment, str):
         try:
-            moment = datetime.fromisoformat(moment)
+            return shown_time(datetime.fromisoformat(moment))
         except ValueError:  # a row of the audit log that somebody tampered with shall be seen
             return moment
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else ""

@@ -1,5 +1,6 @@
 """Signing in by OpenID Connect, against a provider that signs what it is told to."""
 
+import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,11 @@ def test_a_way_back_that_was_begun_elsewhere(site: ConsoleSite, client: TestClie
     assert client.get(back).status_code == 401
 
 
-@pytest.mark.parametrize("cookie", ["", "x", "e30", "W10", "WyJhIl0", "é", "bnVsbA", "MQ"])
+HALF_A_CHARACTER = base64.urlsafe_b64encode(b'["\\ud800", "a", "b", "/"]').decode()
+NESTED = base64.urlsafe_b64encode(b"[" * 40_000).decode()
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "e30", "W10", "WyJhIl0", "é", "bnVsbA", "MQ", HALF_A_CHARACTER, NESTED])
 def test_cookies_that_are_none(cookie: str) -> None:
     """Whatever stands there: a sentence."""
     with pytest.raises(NotSignedInError, match="begun elsewhere"):
