@@ -6,10 +6,11 @@ from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from console.web import pages
+from console.web import words
+from console.web.rendering import page
 from dicom_core.errors import (
     AuditError,
     ConfigurationError,
@@ -55,9 +56,9 @@ def answer_error(request: Request, error: Exception) -> Response:
         return JSONResponse({"detail": sentence}, status, headers)
     if isinstance(error, NotAllowedError) and getattr(request.state, "must_change_password", False):
         return RedirectResponse("/account", HTTPStatus.SEE_OTHER)
-    page = pages.error_page(request, status, sentence)
-    page.headers.update(headers)
-    return page
+    shown = _error_page(request, status, sentence)
+    shown.headers.update(headers)
+    return shown
 
 
 def status_of(error: VesselqError) -> HTTPStatus:
@@ -95,10 +96,16 @@ def _to_sign_in(request: Request) -> Response:
     return RedirectResponse(f"/sign-in{wanted}", HTTPStatus.SEE_OTHER)
 
 
+def _error_page(request: Request, status: HTTPStatus, sentence: str) -> HTMLResponse:
+    return page(
+        request, "error.html", {"title": words.TITLES.get(status, status.phrase), "sentence": sentence}, status=status
+    )
+
+
 def _wrong_values(request: Request, error: RequestValidationError) -> Response:
     """Say what is wrong and where, without what was sent: it may be text or numbers that JSON cannot hold."""
     if not _wants_json(request):
-        return pages.error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, "this address has values that are not taken")
+        return _error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, "this address has values that are not taken")
     detail = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
     content = json.dumps({"detail": detail}, default=str)  # in ASCII: a name that was sent may be half a character
     return Response(content, HTTPStatus.UNPROCESSABLE_ENTITY, media_type="application/json")

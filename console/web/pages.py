@@ -5,9 +5,9 @@ from http import HTTPStatus
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from console.web import actions, live, studies_page, study_page, words
+from console.web import actions, live, studies_page, study_page
 from console.web.access import SomebodySignedIn
-from console.web.rendering import NAVIGATION, page
+from console.web.rendering import NAVIGATION
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 router.include_router(studies_page.router)
@@ -27,10 +27,3 @@ def to_own_first_page(request: Request, caller: SomebodySignedIn) -> None:
     own = next((path for path, _, scope in NAVIGATION if caller.may(scope)), None)
     if own is not None:
         raise HTTPException(HTTPStatus.SEE_OTHER, headers={"Location": own})
-
-
-def error_page(request: Request, status: HTTPStatus, sentence: str) -> HTMLResponse:
-    """A page that says what is wrong."""
-    return page(
-        request, "error.html", {"title": words.TITLES.get(status, status.phrase), "sentence": sentence}, status=status
-    )
