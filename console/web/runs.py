@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from console.output import jsonable
 from console.runs import run_again
 from console.web.access import Operator
+from console.web.actions import LONGEST_REASON
 from console.web.request_values import StudyUID, TheRecord, TheSettings, checked_uid
 from dicom_core.chain import LONGEST_WORD
 from dicom_core.prompt import Box, Point, Prompt, Question
@@ -33,6 +34,7 @@ class RunRequest(BaseModel):
     segmenter: str = Field(
         "", max_length=LONGEST_WORD, description="Instead of that of the rule: a name, or several joined by +."
     )
+    reason: str = Field("", max_length=LONGEST_REASON, description="Why; it is kept in the audit log.")
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -66,5 +68,6 @@ def ask_again(
         segmenter=asked.segmenter.strip(),
         by="web",
         address=caller.address,
+        reason=asked.reason.strip(),
     )
     return {"job": jsonable(job)}

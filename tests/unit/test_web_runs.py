@@ -142,10 +142,11 @@ def test_other_roles_may_not_ask(site: Site, roles: tuple[str, ...]) -> None:
 
 
 def test_the_audit_log_names_the_person(site: Site) -> None:
-    """A run that an operator asks for is the operator's."""
-    assert signed_in(site, name="ada").post(site.address, json=site.body()).status_code == 202
+    """A run that an operator asks for is the operator's, with the reason."""
+    asked = {**site.body(), "reason": " the frame before was cut "}
+    assert signed_in(site, name="ada").post(site.address, json=asked).status_code == 202
     (row,) = audit_rows(site.record, AuditQuery(event="run-requested"))
-    assert (row.user, row.address) == ("ada", "127.0.0.1")
+    assert (row.user, row.address, row.detail["reason"]) == ("ada", "127.0.0.1", "the frame before was cut")
 
 
 @pytest.mark.parametrize(
