@@ -80,8 +80,15 @@ def _table(name: str, defaults: BaseModel) -> Iterator[str]:
     yield ""
     yield from _explanation(_first_line(model.__doc__))
     yield f"#[{name}]"
+    inner: dict[str, BaseModel] = {}
     for setting, field in model.model_fields.items():
-        yield from _setting(setting, field, getattr(defaults, setting))
+        value = getattr(defaults, setting)
+        if isinstance(value, BaseModel):
+            inner[setting] = value
+        else:
+            yield from _setting(setting, field, value)
+    for setting, value in inner.items():
+        yield from _table(f"{name}.{setting}", value)
 
 
 def _array_of_tables(
@@ -142,6 +149,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, BaseModel):
         fields = type(value).model_fields.items()
         value = {field.alias or name: getattr(value, name) for name, field in fields}
+    if value is None:
+        return '""'
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if isinstance(value, Mapping):

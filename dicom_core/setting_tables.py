@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -40,6 +41,14 @@ AETitle = Annotated[str, StringConstraints(min_length=1, max_length=16)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrAny = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
+"""TOML has no null: an empty text is no path, and not the current folder either."""
 
 
 def _each_once(value: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
@@ -104,11 +113,11 @@ class Table(BaseModel):
 class ListenerTLSSettings(Table):
     """TLS of the Storage SCP (PS3.15 B.12); without a certificate it speaks plain DICOM. ``vesselq tls`` makes them."""
 
-    certificate_file: Path | None = Field(
+    certificate_file: OptionalPath = Field(
         None, description="Our certificate and the ones between it and its CA, PEM; empty: plain DICOM."
     )
-    key_file: Path | None = Field(None, description="Its private key, PEM, without passphrase.")
-    ca_file: Path | None = Field(None, description="Certificates that those of senders must come from, PEM.")
+    key_file: OptionalPath = Field(None, description="Its private key, PEM, without passphrase.")
+    ca_file: OptionalPath = Field(None, description="Certificates that those of senders must come from, PEM.")
     client_certificates: Literal["required", "off"] = Field(
         "required", description='"off": senders need no certificate, so that anybody may use any AE title.'
     )
@@ -206,9 +215,9 @@ class StorageSCUSettings(_Destination):
     port: Port = Field(104, description="TCP port.")
     calling_ae_title: str = Field("", description="Our AE title towards it; empty: the listener's.")
     tls: bool = Field(False, description="Speak TLS (PS3.15 B.12).")
-    ca_file: Path | None = Field(None, description="Certificates to trust, PEM; empty: the system's.")
-    certificate_file: Path | None = Field(None, description="Our certificate, PEM, where it asks for one.")
-    key_file: Path | None = Field(None, description="Its private key, PEM, without passphrase.")
+    ca_file: OptionalPath = Field(None, description="Certificates to trust, PEM; empty: the system's.")
+    certificate_file: OptionalPath = Field(None, description="Our certificate, PEM, where it asks for one.")
+    key_file: OptionalPath = Field(None, description="Its private key, PEM, without passphrase.")
     server_name: str = Field("", description="Name that its certificate must have; empty: host.")
 
     @model_validator(mode="after")
@@ -229,7 +238,7 @@ class StowRSSettings(_Destination):
     username: str = Field("", description="For HTTP basic authentication.")
     password: SecretStr = Field(SecretStr(""), description="For HTTP basic authentication.")
     bearer_token: SecretStr = Field(SecretStr(""), description="Instead of user name and password.")
-    ca_file: Path | None = Field(None, description="Certificates to trust, PEM; empty: the system's.")
+    ca_file: OptionalPath = Field(None, description="Certificates to trust, PEM; empty: the system's.")
 
 
 class FolderSettings(_Destination):
@@ -295,9 +304,9 @@ class AuditRepositorySettings(Table):
     transport: Literal["tls", "udp"] = Field(
         "tls", description="UDP (RFC 5426) is neither private nor certain to arrive, and cuts long messages."
     )
-    ca_file: Path | None = Field(None, description="Certificates to trust, PEM; empty: the system's.")
-    certificate_file: Path | None = Field(None, description="Our certificate, PEM, where the server asks for one.")
-    key_file: Path | None = Field(None, description="Its private key, PEM, without passphrase.")
+    ca_file: OptionalPath = Field(None, description="Certificates to trust, PEM; empty: the system's.")
+    certificate_file: OptionalPath = Field(None, description="Our certificate, PEM, where the server asks for one.")
+    key_file: OptionalPath = Field(None, description="Its private key, PEM, without passphrase.")
     server_name: str = Field("", description="Name that the server's certificate must have; empty: host.")
     timeout_seconds: Seconds = Field(10, description="Longest wait for the server.")
 
@@ -314,12 +323,12 @@ class AuditSettings(Table):
 
     checkpoint_seconds: Seconds = Field(60, description="A checkpoint is signed at least this often.")
     checkpoint_rows: int = Field(1000, ge=1, description="And after so many new rows.")
-    checkpoint_folder: Path | None = Field(
+    checkpoint_folder: OptionalPath = Field(
         None,
         description="Where signed checkpoints are appended, best on a disk that is written once; "
         "empty: audit in the data folder.",
     )
-    signing_key_file: Path | None = Field(
+    signing_key_file: OptionalPath = Field(
         None, description="Ed25519 private key, PEM; drawn when it is missing. Empty: beside the checkpoints."
     )
     keep_days: float = Field(2557, gt=0, description="Rows younger than this cannot be archived: seven years.")
@@ -339,7 +348,7 @@ class OidcSettings(Table):
     roles: dict[str, Literal["viewer", "operator", "admin", "auditor"]] = Field(
         default_factory=dict, description="Role of each group; other groups give none."
     )
-    ca_file: Path | None = Field(None, description="Certificates to trust, PEM; empty: the system's.")
+    ca_file: OptionalPath = Field(None, description="Certificates to trust, PEM; empty: the system's.")
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> Self:
@@ -368,8 +377,8 @@ class WebSettings(Table):
     idle_minutes: float = Field(30, gt=0, description="Signed out after this long without a request.")
     sign_ins_per_minute: int = Field(10, ge=1, description="Tries to sign in from one address.")
     requests_per_minute: int = Field(1200, ge=10, description="Requests from one person, token or address.")
-    certificate_file: Path | None = Field(None, description="Serve HTTPS with this certificate, PEM.")
-    key_file: Path | None = Field(None, description="Its private key, PEM.")
+    certificate_file: OptionalPath = Field(None, description="Serve HTTPS with this certificate, PEM.")
+    key_file: OptionalPath = Field(None, description="Its private key, PEM.")
     behind_https: bool = Field(False, description="A proxy before it speaks HTTPS: cookies are marked Secure.")
     proxies: Addresses = Field(
         ("127.0.0.1", "::1"),

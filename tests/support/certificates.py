@@ -65,7 +65,9 @@ def closed_sockets() -> Iterator[None]:
 
 
 def _broken_sockets() -> list[socket.socket]:
-    return [one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() >= 0 and _is_broken(one)]
+    # by type: to ask some objects of others for their class has them warn
+    sockets = [one for one in gc.get_objects() if issubclass(type(one), socket.socket)]
+    return [one for one in sockets if one.fileno() >= 0 and _is_broken(one)]
 
 
 def _is_broken(one: socket.socket) -> bool:

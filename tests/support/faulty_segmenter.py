@@ -22,7 +22,10 @@ from worker.segmenters.interface import (
 
 
 class FaultySegmenter:
-    """Does what ``mode`` says; with ``once`` (a path) only the first time."""
+    """Does what ``mode`` says; with ``once`` (a path) only the first time.
+
+    With ``gate`` (a path) a try that is to succeed stands at half of its way until that file is there.
+    """
 
     info = SegmenterInfo(
         name="faulty",
@@ -32,10 +35,13 @@ class FaultySegmenter:
         arrangements=frozenset(Arrangement),
     )
 
-    def __init__(self, *, device: str = "cpu", mode: str = "ok", seconds: float = 0.0, once: str = "") -> None:
+    def __init__(
+        self, *, device: str = "cpu", mode: str = "ok", seconds: float = 0.0, once: str = "", gate: str = ""
+    ) -> None:
         self._mode = mode
         self._seconds = seconds
         self._once = Path(once) if once else None
+        self._gate = Path(gate) if gate else None
 
     def segment(self, stack: ImageStack, prompt: Prompt, progress: ProgressCallback) -> Segmentation:
         """Misbehave, or mark the bright pixels."""
@@ -45,6 +51,9 @@ class FaultySegmenter:
         if self._once is not None:
             mode = "ok" if self._once.exists() else mode
             self._once.touch()
+        if mode == "ok" and self._gate is not None:
+            while not self._gate.exists():
+                time.sleep(0.05)
         if mode == "die":
             os._exit(9)
         if mode == "hang":

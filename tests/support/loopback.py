@@ -10,21 +10,29 @@
 """
 
 import os
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 _PAUSE_SECONDS = 0.02
 
 
+_PORTS = range(20_000, 32_000)
+"""Below those that outgoing connections take: one of them would be gone before the server is there."""
+
+
 def free_port() -> int:
     """A TCP port on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 def start_process(

@@ -38,7 +38,7 @@ class Console:
 
     Attributes:
         run: A study with an angiographic run, for the real segmenter.
-        photograph: A study whose segmenter fails the first time and takes its time the second.
+        photograph: A study whose segmenter fails the first time and waits at a gate the second.
     """
 
     site: RunningSite
@@ -47,6 +47,11 @@ class Console:
     run: Dataset
     photograph: Dataset
     folder: Path
+
+    @property
+    def gate(self) -> Path:
+        """The file at which the second try for the photograph waits half-way."""
+        return self.folder.parent / "gate"
 
     def send(self, dataset: Dataset) -> str:
         """Send one instance; the StudyInstanceUID."""
@@ -66,7 +71,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     settings = site_settings(
         folder,
         worker={"lease_seconds": 20, "maximum_attempts": 1},
-        models={"faulty": {"mode": "raise", "once": str(folder / "once"), "seconds": 3}},
+        models={"faulty": {"mode": "raise", "once": str(folder / "once"), "gate": str(folder / "gate")}},
         rules=[
             {"name": "photographs", "when": {"keyword": "Modality", "equals": "OP"}, "segmenter": "faulty",
              "destinations": ["shelf"]},
@@ -157,6 +162,7 @@ def test_failed_job_is_tried_again_with_a_reason(console: Console) -> None:
     page.locator("details.action[open] button.primary").click()
     page.evaluate("window.loadedOnce = true")
     expect(page.locator(".job .bar-share")).to_have_text("50 %")
+    console.gate.touch()
     page.locator('.job [data-state="DONE"]').wait_for()
     assert page.evaluate("window.loadedOnce") is True
     (retried,) = console.events("job-retried", uid)
@@ -216,7 +222,10 @@ def test_roles_are_refused_where_they_must(console: Console) -> None:
     assert viewer.locator("details.action").count() == 0
     assert viewer.locator(".trail").count() == 0
     auditor = console.browser.page(session_for(console.site.record, "otto", ["auditor"]))
-    for page, address in ((viewer, "/audit"), (viewer, "/accounts"), (auditor, "/")):
+    auditor.goto("/")
+    assert auditor.url.endswith("/audit"), "the first page leads to what an auditor may see"
+    study = f"/studies/{console.photograph.StudyInstanceUID}"
+    for page, address in ((viewer, "/audit"), (viewer, "/accounts"), (auditor, study)):
         assert page.goto(address).status == 403, address
     viewer.context.close()
     auditor.context.close()

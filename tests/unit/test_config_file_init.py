@@ -1,6 +1,7 @@
 """`vesselq config init` writes a file that explains every setting and loads as it is and uncommented."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ from dicom_core.settings_file import load_settings
 def uncommented(text: str) -> str:
     """The text with every setting switched on."""
     return re.sub(r"(?m)^#(?=[a-z_\[])", "", text)
+
+
+def tables_of(model: BaseModel, path: str = "") -> Iterator[tuple[str, BaseModel]]:
+    """Every table below, with its name in the file."""
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield path + name, value
+            yield from tables_of(value, f"{path}{name}.")
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +56,11 @@ def test_every_setting_uncommented_loads(tmp_path: Path) -> None:
 def test_every_setting_is_in_the_example() -> None:
     """No setting of any table is forgotten, and each has words of explanation before it."""
     lines = example().splitlines()
-    for name, field in Settings.model_fields.items():
-        settings = type(field.default).model_fields if isinstance(field.default, BaseModel) else {}
-        for setting, about in settings.items():
+    for name, table in tables_of(Settings()):
+        for setting, about in type(table).model_fields.items():
+            if isinstance(getattr(table, setting), BaseModel):
+                assert f"#[{name}.{setting}]" in lines
+                continue
             place = next(index for index, line in enumerate(lines) if line.startswith(f"#{setting} = "))
             assert lines[place - 1].startswith("# "), f"{name}.{setting}"
             assert about.description

@@ -1,4 +1,4 @@
-"""One browser for all tests of this folder that run in the same process."""
+"""One browser for the tests of one file: two of them in one process would share an event loop."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from ohif_app import ViewerMissingError, ohif_dist
 from ohif_page import browser_context
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, or a reason why there is none; a build server that lacks it fails."""
     try:
