@@ -4,6 +4,7 @@ One thread's worth of questions serves every browser of this process: a poller a
 least one browser listens, and hands the answer to all of them. The events carry no content but UIDs and progress: pages
 fetch what they show again, with the rights of whoever looks at them.
 
+``ready``      nothing that happens from now on is missed: what was shown before may be old already
 ``change``     ``{"studies": [...]}``, or null for any
 ``progress``   ``{"jobs": [{"job_id", "study_instance_uid", "stage", "share", "device"}]}``
 """
@@ -51,6 +52,7 @@ class LiveFeed:
         self._period = period_seconds
         self._listeners: set[asyncio.Queue[Event | None]] = set()
         self._poller: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
         self._over = False
 
     @property
@@ -67,10 +69,14 @@ class LiveFeed:
         queue: asyncio.Queue[Event | None] = asyncio.Queue(_MOST_WAITING)
         self._listeners.add(queue)
         if self._poller is None or self._poller.done():
+            self._ready.clear()
             self._poller = asyncio.create_task(self._poll())
         try:
             end = asyncio.get_running_loop().time() + LONGEST_STREAM_SECONDS
             yield None
+            await self._ready.wait()
+            if not self._over:
+                yield "ready", {}
             while not self._over and (left := end - asyncio.get_running_loop().time()) > 0:
                 event = None
                 with suppress(TimeoutError):
@@ -89,12 +95,14 @@ class LiveFeed:
                 await asyncio.sleep(self._period)
                 continue
             head = changes.head
+            self._ready.set()
             if changes.anything:
                 self._tell("change", {"studies": changes.studies})
             if progress and progress != shown:
                 self._tell("progress", {"jobs": [asdict(one) for one in progress]})
             shown = progress
             await asyncio.sleep(self._period)
+        self._ready.set()
         for queue in self._listeners:
             _put(queue, None)
 

@@ -98,11 +98,11 @@ def test_one_poller_tells_every_listener(site: ConsoleSite) -> None:
 
     async def listen() -> None:
         feed = LiveFeed(record, QUICK)
-        tasks = [asyncio.create_task(_take(feed, 2, one)) for one in heard]
+        tasks = [asyncio.create_task(_take(feed, 3, one)) for one in heard]
         while feed.listeners < len(heard) or CountingRecord.readings < 4:
             await asyncio.sleep(QUICK)
         progress.report(site.record, job, "segment", 0.5)
-        while not all(heard):
+        while not all(len(one) == 2 for one in heard):
             await asyncio.sleep(QUICK)
         site.receive("1.2.4")
         await asyncio.gather(*tasks)
@@ -113,8 +113,25 @@ def test_one_poller_tells_every_listener(site: ConsoleSite) -> None:
 
     asyncio.run(asyncio.wait_for(listen(), 30))
     record.close()
-    assert all(one[0][0] == "progress" and one[0][1]["jobs"][0]["share"] == 0.5 for one in heard)
-    assert all(one[1] == ("change", {"studies": ("1.2.4",)}) for one in heard)
+    assert all(one[0] == ("ready", {}) for one in heard)
+    assert all(one[1][0] == "progress" and one[1][1]["jobs"][0]["share"] == 0.5 for one in heard)
+    assert all(one[2] == ("change", {"studies": ("1.2.4",)}) for one in heard)
+
+
+def test_nothing_is_missed_once_the_stream_is_ready(site: ConsoleSite) -> None:
+    """A page that is fetched again when it is told `ready`, and at each change after it, is never behind the record."""
+
+    async def listen() -> list[Any]:
+        events = LiveFeed(site.record, QUICK).events()
+        assert await anext(events) is None
+        site.receive("1.2.5")  # while the page that was made before connects: it is told to look again
+        heard = [await anext(events)]
+        site.receive("1.2.6")
+        heard.append(await anext(events))
+        await events.aclose()
+        return heard
+
+    assert asyncio.run(asyncio.wait_for(listen(), 10)) == [("ready", {}), ("change", {"studies": ("1.2.6",)})]
 
 
 def test_streams_end_when_the_process_does(site: ConsoleSite) -> None:

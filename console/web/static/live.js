@@ -1,5 +1,6 @@
 // Keeps [data-live] parts of the page as the record is, from the events of /events (console/web/live.py).
-// "change" names studies: the page is fetched again and what differs is changed in place. "progress" moves bars.
+// "ready" and "change", which names studies: the page is fetched again and what differs is changed in place.
+// "progress" moves bars.
 import { showAges } from "./page.js";
 
 const LEAST_PAUSE_MS = 700;
@@ -110,7 +111,8 @@ let source = null;
 
 function connect() {
   source = new EventSource("/events");
-  source.addEventListener("open", () => { setState(true); if (last) refreshSoon(); last ||= 1; });
+  source.addEventListener("open", () => setState(true));
+  source.addEventListener("ready", refreshSoon); // what changed since the page was made, or while nobody listened
   source.addEventListener("error", () => setState(false));
   source.addEventListener("change", (event) => onChange(JSON.parse(event.data)));
   source.addEventListener("progress", (event) => onProgress(JSON.parse(event.data)));
