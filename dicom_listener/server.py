@@ -41,6 +41,8 @@ from dicom_listener.upper_layer import StoringAssociation, no_association
 _SPARE_CONNECTIONS = 8
 """Connections beyond the allowed associations: room to answer with the right rejection."""
 _ABORT_SECONDS = 1.0
+_RECORD_SECONDS = 5.0
+"""How long the record may take to be told that the last associations are over; else the dispatcher finds out."""
 _FAILED = Rejection(2, 3, 1, "the request could not be judged")
 log = get_logger("listener.server")
 
@@ -109,6 +111,8 @@ class PynetdicomServer:
         self._lock = threading.Lock()
         self._connections: dict[ServedAssociation, str] = {}
         self._admitted: dict[ServedAssociation, OpenAssociation] = {}
+        self._being_closed: set[ServedAssociation] = set()
+        """Over, and free for the next one already, but not yet told of: stopping waits for these as well."""
         self._closing = False
         self._acceptor: _Acceptor | None = None
 
@@ -148,6 +152,7 @@ class PynetdicomServer:
         for association in connected:
             association.hang_up()
         self._wait_until_empty(self._admitted, _ABORT_SECONDS)
+        self._wait_until_empty(self._being_closed, _RECORD_SECONDS)
 
     def _wait_until_empty(self, associations: Sized, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -243,11 +248,16 @@ class PynetdicomServer:
         with self._lock:
             self._connections.pop(association, None)
             opened = self._admitted.pop(association, None)
+            if opened is not None:
+                self._being_closed.add(association)
         if opened is None:
             self._note_connection(association)
             return
         outcome = AssociationOutcome.RELEASED if association.is_released else AssociationOutcome.ABORTED
-        self._closed(opened, outcome)
+        try:
+            self._closed(opened, outcome)
+        finally:
+            self._being_closed.discard(association)
 
     def _established(self, event: evt.Event) -> None:
         """Audit the presentation contexts that were not accepted: their objects never come, and no status tells why."""
