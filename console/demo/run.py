@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from console.demo.interruption import Interruption
 from console.demo.outcome import Outcome, outcome_of, save_previews
 from console.demo.progress import LiveTable, StudyProgress
 from console.demo.report import print_as_json, print_farewell, print_report
@@ -55,7 +56,7 @@ def run_demo(*, data_folder: Path | None, keep: bool, json: bool, seed: int) -> 
         VesselqError: It could not be started, or took too long; the text says what was waited for.
     """
     configure_logs("demo", "ERROR")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwinds: nothing stays behind
+    interruption = Interruption()
     deadline = time.monotonic() + LONGEST_SECONDS
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(data_folder))
@@ -72,7 +73,7 @@ def run_demo(*, data_folder: Path | None, keep: bool, json: bool, seed: int) -> 
         record = Record(site.settings.effective_database_url, process="demo")
         stack.callback(record.close)
         _send(studies, site.settings, table)
-        _wait_for_results(record, studies, table, deadline)
+        _wait_for_results(record, studies, table, deadline, interruption)
         outcomes = [_outcome(record, study, site.settings, pacs) for study in studies]
         if data_folder is None:
             outcomes = save_previews(outcomes, folder.with_name(f"{folder.name}-previews"))
@@ -142,8 +143,11 @@ def _send(studies: Sequence[DemoStudy], settings: Settings, table: LiveTable) ->
             raise UnavailableError(f"the listener did not take {len(report.problems)} objects: {report.problems[0][1]}")
 
 
-def _wait_for_results(record: Record, studies: Sequence[DemoStudy], table: LiveTable, deadline: float) -> None:
+def _wait_for_results(
+    record: Record, studies: Sequence[DemoStudy], table: LiveTable, deadline: float, interruption: Interruption
+) -> None:
     while True:
+        interruption.unwind_if_wanted()
         progress = [_progress(record, study) for study in studies]
         table.show(progress)
         waiting = [one for one in progress if not one.finished]
