@@ -1,13 +1,11 @@
 """``vesselq audit`` and the commands below it."""
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from console import options
+from console import audit_options, options
 from console.commands import audit_answers, audit_chain, audit_export
-from console.moments import moment
 
 
 def register(app: typer.Typer) -> None:
@@ -20,27 +18,31 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="audit", help="Read the audit log, ask it, verify its chain, export it.")
 
 
+def _known_outcome(number: int | None) -> int | None:
+    from db.audit import Outcome
+
+    if number is not None and number not in list(Outcome):
+        raise typer.BadParameter(f"{number} is no outcome; there are {', '.join(str(int(one)) for one in Outcome)}")
+    return number
+
+
 def audit(
     context: typer.Context,
-    study: Annotated[
-        str, typer.Option("--study", metavar="UID", help="Only of this study.", callback=options.checked_uid)
-    ] = "",
-    since: Annotated[
-        datetime | None,
-        typer.Option(metavar="TIME", parser=moment, help="From this time on, ISO 8601; local time without a zone."),
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(metavar="TIME", parser=moment, help="Before this time, ISO 8601.")
-    ] = None,
+    study: audit_options.Study = "",
+    since: audit_options.Since = None,
+    until: audit_options.Until = None,
     job: Annotated[str, typer.Option("--job", metavar="ID", help="Only of this job: the whole id.")] = "",
-    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Only of this person.")] = "",
+    user: audit_options.User = "",
     ae: Annotated[str, typer.Option("--ae", metavar="AE", help="Only of this AE title.")] = "",
     address: Annotated[str, typer.Option("--address", metavar="IP", help="Only of this network address.")] = "",
-    event: Annotated[str, typer.Option(metavar="EVENT", help="Only this event, for example job-failed.")] = "",
+    event: audit_options.Event = "",
     outcome: Annotated[
-        int | None, typer.Option(metavar="0|4|8|12", help="Only this EventOutcomeIndicator of PS3.15 A.5.2.")
+        int | None,
+        typer.Option(
+            metavar="0|4|8|12", help="Only this EventOutcomeIndicator of PS3.15 A.5.2.", callback=_known_outcome
+        ),
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only what did not succeed.")] = False,
+    failed: audit_options.Failed = False,
     before: Annotated[int, typer.Option(min=0, metavar="NO", help="Only what comes before this row.")] = 0,
     limit: options.Limit = 1000,
     config: options.Config = None,
@@ -54,7 +56,6 @@ def audit(
     from console.output import print_json
     from db.audit_queries import AuditQuery
 
-    _known(event, outcome)
     query = AuditQuery(
         study_instance_uid=study, job_id=job, user=user, ae_title=ae, address=address, event=event, outcome=outcome,
         failed_only=failed, since=since, until=until, before=before, limit=limit,
@@ -67,13 +68,3 @@ def audit(
     audit_answers.print_rows("Audit log", page.rows)
     if page.before:
         typer.echo(f"there is more: --before {page.before} with the same options shows it", err=True)
-
-
-def _known(event: str, outcome: int | None) -> None:
-    from db.audit import Event, Outcome
-
-    events = [one.word for one in Event]
-    if event and event not in events:
-        raise typer.BadParameter(f"{event!r} is no event; there are {', '.join(events)}", param_hint="--event")
-    if outcome is not None and outcome not in list(Outcome):
-        raise typer.BadParameter(f"{outcome} is no outcome; there are 0, 4, 8 and 12", param_hint="--outcome")

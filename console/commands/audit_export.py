@@ -2,14 +2,12 @@
 
 import sys
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console import options
-from console.moments import moment
+from console import audit_options, options
 
 if TYPE_CHECKING:
     from db.audit_queries import AuditQuery
@@ -34,19 +32,12 @@ def export(
     form: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help=_FORMAT_HELP, callback=_known_format)
     ] = "jsonl",
-    study: Annotated[
-        str, typer.Option("--study", metavar="UID", help="Only of this study.", callback=options.checked_uid)
-    ] = "",
-    since: Annotated[
-        datetime | None,
-        typer.Option(metavar="TIME", parser=moment, help="From this time on, ISO 8601; local time without a zone."),
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(metavar="TIME", parser=moment, help="Before this time, ISO 8601.")
-    ] = None,
-    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Only of this person.")] = "",
-    event: Annotated[str, typer.Option("--event", metavar="EVENT", help="Only this event.")] = "",
-    failed: Annotated[bool, typer.Option("--failed", help="Only what did not succeed.")] = False,
+    study: audit_options.Study = "",
+    since: audit_options.Since = None,
+    until: audit_options.Until = None,
+    user: audit_options.User = "",
+    event: audit_options.Event = "",
+    failed: audit_options.Failed = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     config: options.Config = None,
     data_folder: options.DataFolder = None,
@@ -55,15 +46,12 @@ def export(
     """Write audit rows into a file. The export itself is written into the log."""
     from console.output import print_json
     from console.progress_bars import share_bar
-    from db.audit import Event
     from db.audit_export.facts import site_of
     from db.audit_export.forms import FORMS
     from db.audit_export.to_file import export_to_file
     from db.audit_queries import AuditQuery
     from dicom_core.errors import ConfigurationError
 
-    if event and event not in [known.word for known in Event]:
-        raise typer.BadParameter(f"{event!r} is no event; see docs/reference/audit-events.md", param_hint="--event")
     if to.exists() and not force and str(to) != "-":
         raise ConfigurationError(f"{to} exists; --force replaces it, another name leaves it alone")
     query = AuditQuery(study_instance_uid=study, since=since, until=until, user=user, event=event, failed_only=failed)
