@@ -18,7 +18,7 @@ OWN_CODES = f"urn:oid:{derived_uid('vesselq', 'audit codes')}"
 _NO_TEXT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 section 2.2 has no place for, and UTF-8 and the strings of FHIR neither."""
 
-_MEANINGS = {
+MEANINGS = {
     "110100": "Application Activity",
     "110101": "Audit Log Used",
     "110102": "Begin Transferring DICOM Instances",
@@ -44,7 +44,7 @@ _MEANINGS = {
     "110180": "Study Instance UID",
     "110182": "Node ID",
 }
-"""Of PS3.16 annex D."""
+"""Code Meanings of the codes of DICOM (PS3.16 annex D) that audit messages use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def clean(text: str) -> str:
 
 def dcm(value: str) -> Code:
     """A code of DICOM itself."""
-    return Code(value, DCM, _MEANINGS[value])
+    return Code(value, DCM, MEANINGS[value])
 
 
 def own(word: str) -> Code:

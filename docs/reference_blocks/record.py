@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from db.audit import Event, Outcome
+from db.audit_export.message import MEANINGS
 from dicom_core.job import CANCELLABLE, FINISHED, RETRYABLE_BY_OPERATOR, TRANSITIONS, DeliveryState, JobState
 from reference_blocks.markdown import code, table
 
@@ -132,26 +133,6 @@ _EVENTS = {
     Event.TRANSFER_REPEATED: "An operator has a result sent again: `destinations`, `reason`.",
     Event.PEER_CHECKED: "An operator asked for a C-ECHO: the answer.",
 }
-_CODES = {
-    "110100": "Application Activity",
-    "110101": "Audit Log Used",
-    "110102": "Begin Transferring DICOM Instances",
-    "110103": "DICOM Instances Accessed",
-    "110104": "DICOM Instances Transferred",
-    "110105": "DICOM Study Deleted",
-    "110106": "Export",
-    "110113": "Security Alert",
-    "110120": "Application Start",
-    "110114": "User Authentication",
-    "110121": "Application Stop",
-    "110122": "Login",
-    "110123": "Logout",
-    "110126": "Node Authentication",
-    "110131": "Software Configuration",
-    "110132": "Use of Restricted Function",
-    "110136": "Security Roles Changed",
-    "110137": "User security Attributes Changed",
-}
 _ACTIONS = {"C": "create", "R": "read", "U": "update", "D": "delete", "E": "execute"}
 
 
@@ -213,7 +194,7 @@ def events_table() -> str:
 
 
 def _coded(value: str, absent: str = "none: our own event") -> str:
-    return f"{value} {_CODES[value]}" if value else absent
+    return f"{value} {MEANINGS[value]}" if value else absent
 
 
 def outcomes_table() -> str:
