@@ -6,7 +6,7 @@ release. Then every question is asked with many different values, frequent and r
 functions as command line, API and page. Peer: the same rows with the same conditions in a table without indices, which
 is what a log without queries would do. Goal: every question under 100 ms, the worst value included.
 
-    python benchmarks/audit.py [--rows 10000000] [--asked 20] [--database sqlite] [--json]
+    python benchmarks/audit.py [--rows 10000000] [--asked 20] [--database sqlite] [--keep FOLDER] [--json]
 """
 
 import sys
@@ -24,8 +24,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -46,6 +46,7 @@ GOAL_MILLISECONDS = 100
 PAGE = 100
 Load = Callable[[History], None]
 _STUDIES_AT_ONCE = 500
+_FACTS = ("sequence", "studies", "jobs", "patients")
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
     rows = []
     for name, opened in (("sqlite", _sqlite), ("postgresql", _postgresql)):
         if arguments.database in ("", name) and (name == "sqlite" or BINARIES is not None):
-            with opened(Path(arguments.folder)) as (record, load):
+            with opened(arguments) as (record, load):
                 rows.append({"database": name, **_measure(record, load, arguments)})
     if not arguments.json:
         _print(rows)
@@ -62,9 +63,29 @@ def main() -> None:
     print(json.dumps({"stage": "audit", "goal_milliseconds": GOAL_MILLISECONDS, "worst": worst, "rows": rows}))
 
 
-def _measure(record: Record, load: "Load", arguments: argparse.Namespace) -> dict[str, Any]:
-    began = time.perf_counter()
+def _measure(record: Record, load: Load, arguments: argparse.Namespace) -> dict[str, Any]:
     history = History(arguments.rows)
+    facts = arguments.keep / f"{record.engine.dialect.name}.json" if arguments.keep else None
+    if facts is not None and facts.exists():
+        built = _remembered(history, facts)
+    else:
+        built = _build(record, load, history)
+        if facts is not None:
+            _remember(history, built, facts)
+    answers = {name: _asked(record, ask, values) for name, ask, values in _questions(history, arguments.asked)}
+    scan = built["scan_without_index_milliseconds"]
+    return {
+        "audit_rows": history.sequence,
+        "studies": len(history.studies),
+        "bytes": _size(record),
+        **built,
+        "ratio_study_to_scan": round(scan / max(0.01, answers["study"]["median_milliseconds"])),
+        "answers": answers,
+    }
+
+
+def _build(record: Record, load: Load, history: History) -> dict[str, float]:
+    began = time.perf_counter()
     indices = _without_indices(record)
     load(history)
     loaded = time.perf_counter()
@@ -74,17 +95,26 @@ def _measure(record: Record, load: "Load", arguments: argparse.Namespace) -> dic
     if record.engine.dialect.name == "postgresql":  # what its autovacuum does by itself
         with record.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))
-    answers = {name: _asked(record, ask, values) for name, ask, values in _questions(history, arguments.asked)}
     return {
-        "audit_rows": history.sequence,
-        "studies": len(history.studies),
-        "bytes": _size(record),
         "load_seconds": round(loaded - began, 1),
         "index_seconds": round(time.perf_counter() - loaded, 1),
         "scan_without_index_milliseconds": scan,
-        "ratio_study_to_scan": round(scan / max(0.01, answers["study"]["median_milliseconds"])),
-        "answers": answers,
     }
+
+
+def _remember(history: History, built: dict[str, float], file: Path) -> None:
+    """What the questions are made of, beside the database that stays."""
+    facts = {name: getattr(history, name) for name in _FACTS} | {"end": history.end.isoformat()}
+    file.write_text(json.dumps({"history": facts, "built": built}))
+
+
+def _remembered(history: History, file: Path) -> dict[str, float]:
+    kept = json.loads(file.read_text())
+    for name in _FACTS:
+        setattr(history, name, kept["history"][name])
+    history.end = datetime.fromisoformat(kept["history"]["end"])
+    built: dict[str, float] = kept["built"]
+    return built
 
 
 def _questions(history: History, asked: int) -> Iterator[tuple[str, Callable[..., Any], Sequence[Any]]]:
@@ -184,9 +214,10 @@ def _size(record: Record) -> int:
 
 
 @contextmanager
-def _sqlite(parent: Path) -> Iterator[tuple[Record, Load]]:
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        file = Path(folder) / "vesselq.sqlite3"
+def _sqlite(arguments: argparse.Namespace) -> Iterator[tuple[Record, Load]]:
+    with ExitStack() as stack:
+        folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.folder)))
+        file = folder / "vesselq.sqlite3"
         record = _migrated(f"sqlite:///{file}")
 
         def load(history: History) -> None:
@@ -213,10 +244,11 @@ def _for_sqlite(batch: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
 
 
 @contextmanager
-def _postgresql(_: Path) -> Iterator[tuple[Record, Load]]:
-    with PostgresqlServer() as server:
-        url = server.create_database("bench")
-        record = _migrated(url)
+def _postgresql(arguments: argparse.Namespace) -> Iterator[tuple[Record, Load]]:
+    folder = arguments.keep / "postgresql" if arguments.keep else None
+    there = folder is not None and folder.exists()
+    with PostgresqlServer(folder=folder) as server:
+        record = _migrated(url := server.url("bench") if there else server.create_database("bench"))
 
         def load(history: History) -> None:
             with psycopg.connect(url.replace("+psycopg", "")) as connection:
@@ -265,6 +297,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--asked", type=int, default=20, help="values of each question")
     parser.add_argument("--database", choices=["", "sqlite", "postgresql"], default="", help="one of the two")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where the SQLite file is made: 1.2 kB a row")
+    parser.add_argument("--keep", type=Path, help="build the databases here and leave them, or ask those that are here")
     parser.add_argument("--json", action="store_true", help="print the last line only")
     return parser.parse_args()
 

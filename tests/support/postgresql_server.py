@@ -34,25 +34,29 @@ class PostgresqlServer:
         process: The running server.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, folder: Path | None = None) -> None:
         """Prepare, start nothing.
 
         Args:
             durable: Whether commits wait for the disk; tests that only kill processes need not.
+            folder: Of a cluster that stays when the server stops, and is used again when it is there.
         """
         self._durable = durable
-        self.folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+        self._stays = folder is not None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="postgresql-"))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Make the cluster and wait until it takes connections."""
         assert BINARIES is not None, NOT_INSTALLED
+        self.folder.mkdir(exist_ok=True)
         if os.geteuid() == 0:  # it refuses to run as root
             account = pwd.getpwnam(OWNER)
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         data = self.folder / "data"
-        make = [*_without_root(), BINARIES / "initdb", "-D", data, "-U", OWNER, "-A", "trust", "-E", "UTF8", "-N"]
-        subprocess.run([str(part) for part in make], check=True, capture_output=True, cwd=self.folder)
+        if not data.exists():
+            make = [*_without_root(), BINARIES / "initdb", "-D", data, "-U", OWNER, "-A", "trust", "-E", "UTF8", "-N"]
+            subprocess.run([str(part) for part in make], check=True, capture_output=True, cwd=self.folder)
         settings = [
             "listen_addresses=",
             f"fsync={'on' if self._durable else 'off'}",
@@ -84,15 +88,16 @@ class PostgresqlServer:
         return f"postgresql+psycopg://{role}@/{name}?host={self.folder}"
 
     def stop(self) -> None:
-        """End it, whoever is connected, and remove the folder."""
+        """End it, whoever is connected, and remove the folder unless it is one that stays."""
         if self.process is not None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(10)
+                self.process.wait(60 if self._stays else 10)
             except subprocess.TimeoutExpired:
                 kill_process(self.process)
             self.process = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._stays:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _connect(self) -> psycopg.Connection:
         where = f"user={OWNER} dbname=postgres host={self.folder}"
