@@ -20,6 +20,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from dicom_core.errors import DeliveryError, NotFoundError, UnavailableError
+from dicom_core.kept_answers import keep_answers
 from dicom_core.setting_tables import ListenerSettings, PeerSettings
 from dicom_core.tls import client_context, handshake_problem
 
@@ -176,6 +177,7 @@ def _associate(receiver: Receiver, contexts: Sequence[Context]) -> Association:
         tls_args=(receiver.tls, receiver.server_name or receiver.host) if receiver.tls else None,
     )
     if association.is_established:
+        keep_answers(association)
         return association
     if association.is_rejected:
         reason = association.acceptor.primitive.reason_str if association.acceptor.primitive else "no reason given"

@@ -15,6 +15,8 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import P_DATA
 
+from dicom_core.kept_answers import keep_answers
+
 
 @dataclass(frozen=True, slots=True)
 class StoreAnswer:
@@ -84,6 +86,7 @@ def association(
     connections: list[socket.socket] = []
     handlers = [(evt.EVT_CONN_OPEN, lambda event: connections.append(event.assoc.dul.socket.socket))]
     opened = entity.associate("127.0.0.1", port, ae_title=called, evt_handlers=handlers)
+    keep_answers(opened)
     try:
         yield opened
     finally:

@@ -24,6 +24,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_core.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
+from dicom_core.kept_answers import keep_answers
 from dicom_core.setting_tables import ListenerTLSSettings, StorageSCUSettings
 from dicom_core.tls import client_context, handshake_problem
 from worker.destinations.interface import judge_dimse_status, open_object
@@ -198,6 +199,7 @@ class StorageSCU:
             ) from error
         if not association.is_established:
             raise self._refusal(association, rejections)
+        keep_answers(association)
         return association
 
     def _refusal(self, association: Association, rejections: list[A_ASSOCIATE_RJ]) -> DeliveryError:
