@@ -103,7 +103,9 @@ def find(record: Record, token: str, *, idle_minutes: float, active: bool) -> Si
 
 
 def end(record: Record, signed_in: SignedIn, *, address: str) -> None:
-    """Sign out."""
+    """Sign out; nothing happens where the session is over already."""
     with record.on_behalf_of(signed_in.account.user_name).writing() as transaction:
-        transaction.session.execute(delete(SignInSession).where(SignInSession.token_hash == signed_in.token_hash))
-        audit.append(transaction, Event.SIGNED_OUT, address=address)
+        row = transaction.session.get(SignInSession, signed_in.token_hash)
+        if row is not None:
+            transaction.session.delete(row)
+            audit.append(transaction, Event.SIGNED_OUT, address=address)

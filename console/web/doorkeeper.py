@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.web import forms
 from console.web.access import PUBLIC, STATIC, WITH_OLD_PASSWORD, Caller, address_of, everybody, note_refusal
-from console.web.rate_limits import RateLimit
+from console.web.rate_limits import RateLimit, network_of
 from db import api_tokens, sign_in_sessions
 from db.session import Record
 from dicom_core.errors import NotAllowedError, NotSignedInError
@@ -82,11 +82,11 @@ class Doorkeeper:
         try:
             caller = self._caller(request, address)
         except NotSignedInError:
-            self._requests.check(address, "too many requests from this address; wait a moment")
+            self._requests.check(network_of(address), "too many requests from this address; wait a moment")
             if path not in PUBLIC or "authorization" in request.headers:
                 raise
             caller = None
-        key = f"{caller.kind} {caller.name}" if caller and caller.name else address
+        key = f"{caller.kind} {caller.name}" if caller and caller.name else network_of(address)
         self._requests.check(key, "too many requests; wait a moment")
         if caller is None and path not in PUBLIC:
             raise NotSignedInError("sign in first")
@@ -111,7 +111,7 @@ class Doorkeeper:
         try:
             token = api_tokens.find(self._record, secret.strip() if scheme.lower() == "bearer" else "")
         except NotSignedInError as error:
-            if self._noted.take(address):  # one a minute tells as much, and nobody can fill the audit log
+            if self._noted.take(network_of(address)):  # one a minute tells as much, and nobody can fill the audit log
                 note_refusal(self._record, Caller("", frozenset(), "token", address), {"reason": str(error)})
             raise
         return Caller(f"token:{token.name}", frozenset(token.scopes), "token", address)

@@ -12,7 +12,7 @@ from console.web.access import address_of
 from console.web.forms import is_https
 from console.web.oidc import Attempt, Person
 from console.web.request_values import TheRecord, TheSettings, own_page
-from console.web.sign_in import TOO_MANY, refused_page, sign_ins, signed_in
+from console.web.sign_in import count_try, refused_page, signed_in
 from db import accounts, audit
 from db.audit import Event, Outcome
 from dicom_core.errors import NotFoundError, NotSignedInError, VesselqError
@@ -29,7 +29,7 @@ def go_to_provider(
 ) -> Response:
     """Send the browser to the identity provider."""
     _require_provider(settings)
-    sign_ins(request).check(address_of(request), TOO_MANY)
+    count_try(request)
     try:
         url, attempt = oidc.begin(settings.web.oidc, _redirect_uri(request, settings))
     except VesselqError as error:
@@ -51,7 +51,7 @@ def come_back(request: Request, record: TheRecord, settings: TheSettings) -> Res
     """Sign in whom the provider vouches for; each refusal is in the audit log."""
     _require_provider(settings)
     address = address_of(request)
-    sign_ins(request).check(address, TOO_MANY)
+    count_try(request)
     try:
         attempt, next_page = _unpacked(request.cookies.get(forms.provider_cookie(settings.web), ""))
         redirect_uri = _redirect_uri(request, settings)
@@ -62,7 +62,7 @@ def come_back(request: Request, record: TheRecord, settings: TheSettings) -> Res
         audit.record_event(record, Event.SIGNED_IN, outcome=Outcome.MINOR_FAILURE, address=address, detail=detail)
         answer: Response = refused_page(request, settings, error)
     else:
-        answer = signed_in(settings, record, account, address=address, by="oidc", next_page=next_page)
+        answer = signed_in(request, record, account, by="oidc", next_page=next_page)
     cookie = forms.provider_cookie(settings.web)
     answer.delete_cookie(cookie, secure=is_https(settings.web), httponly=True, samesite="lax")
     return answer

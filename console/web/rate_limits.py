@@ -4,10 +4,26 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from dicom_core.errors import TooManyRequestsError
 
 _MOST_KEYS = 10_000
+_ONE_HOST_BITS = 64
+"""Of an IPv6 address: whoever has one has all with the same beginning (RFC 4291 section 2.5.4, RFC 6177)."""
+
+
+def network_of(address: str) -> str:
+    """What stands for an address where requests are counted: the address itself, of IPv6 its /64."""
+    try:
+        found = ip_address(address)
+    except ValueError:  # none, as in tests and over a Unix socket
+        return address
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((found, _ONE_HOST_BITS), strict=False))
 
 
 class RateLimit:

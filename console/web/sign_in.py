@@ -6,20 +6,20 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from console.web import forms
-from console.web.access import SomebodySignedIn, address_of
+from console.web.access import Caller, SomebodySignedIn, address_of
 from console.web.forms import CheckedForm, text_of
-from console.web.rate_limits import RateLimit
+from console.web.rate_limits import RateLimit, network_of
 from console.web.rendering import page
 from console.web.request_values import TheRecord, TheSettings, own_page
 from db import accounts, sign_in_sessions
 from db.accounts import LONGEST_PASSWORD, SHORTEST_PASSWORD, Account
 from db.session import Record
 from dicom_core.errors import ConfigurationError, NotSignedInError, TooManyRequestsError, VesselqError
+from dicom_core.setting_tables import WebSettings
 from dicom_core.settings import Settings
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 NextPage = Annotated[str, Query(alias="next", max_length=2000)]
-TOO_MANY = "too many tries to sign in from this address; wait a minute"
 
 
 @router.get("/sign-in", response_model=None)
@@ -35,22 +35,24 @@ def sign_in(request: Request, record: TheRecord, settings: TheSettings, form: Ch
     """Sign in with name and password; a wrong one is answered with the form and one sentence."""
     next_page, address = own_page(text_of(form, "next")), address_of(request)
     try:
-        sign_ins(request).check(address, TOO_MANY)
+        count_try(request)
         name, password = text_of(form, "name", 128), text_of(form, "password", LONGEST_PASSWORD + 1)
         account = accounts.check_password(record, name.strip(), password, address=address)
     except TooManyRequestsError as error:
         return _form(request, settings, next_page, str(error), status=429)
     except NotSignedInError as error:
         return _form(request, settings, next_page, str(error), status=401)
-    return signed_in(settings, record, account, address=address, by="password", next_page=next_page)
+    return signed_in(request, record, account, by="password", next_page=next_page)
 
 
-def signed_in(
-    settings: Settings, record: Record, account: Account, *, address: str, by: str, next_page: str
-) -> RedirectResponse:
-    """Begin a session and go to a page with its cookie."""
-    web = settings.web
+def signed_in(request: Request, record: Record, account: Account, *, by: str, next_page: str) -> RedirectResponse:
+    """Begin a session in place of the one that this browser may have, and go to a page with its cookie."""
+    web: WebSettings = request.app.state.settings.web
+    caller: Caller | None = request.state.caller
+    address = address_of(request)
     token = sign_in_sessions.begin(record, account, address=address, hours=web.session_hours, by=by)
+    if caller is not None and caller.signed_in is not None:
+        sign_in_sessions.end(record, caller.signed_in, address=address)
     answer = RedirectResponse("/account" if account.must_change_password else own_page(next_page), 303)
     answer.set_cookie(
         forms.session_cookie(web),
@@ -64,10 +66,14 @@ def signed_in(
     return answer
 
 
-def sign_ins(request: Request) -> RateLimit:
-    """How often an address may try passwords; one for the whole application."""
+def count_try(request: Request) -> None:
+    """One more try to sign in, whether with a password or with the identity provider.
+
+    Raises:
+        TooManyRequestsError: There were too many from this address.
+    """
     limit: RateLimit = request.app.state.sign_ins
-    return limit
+    limit.check(network_of(address_of(request)), "too many tries to sign in from this address; wait a minute")
 
 
 def _form(
@@ -100,23 +106,21 @@ def account_page(request: Request, caller: SomebodySignedIn) -> HTMLResponse:
 
 
 @router.post("/account", response_model=None)
-def change_password(
-    request: Request, caller: SomebodySignedIn, record: TheRecord, settings: TheSettings, form: CheckedForm
-) -> Response:
+def change_password(request: Request, caller: SomebodySignedIn, record: TheRecord, form: CheckedForm) -> Response:
     """Set another password. All other browsers of this person are signed out."""
     if caller.signed_in is None:
         raise ConfigurationError("only a person who signed in here has a password")
     old, new, again = (text_of(form, name, LONGEST_PASSWORD + 1) for name in ("old", "new", "again"))
     account = caller.signed_in.account
     try:
-        sign_ins(request).check(caller.address, TOO_MANY)
+        count_try(request)
         if new != again:
             raise ConfigurationError("the new password was not repeated as it is")
         accounts.change_own_password(record, account.user_name, old, new, address=caller.address)
     except VesselqError as error:
         return _account(request, account, str(error), status=422)
     account = accounts.account(record, account.user_name)
-    return signed_in(settings, record, account, address=caller.address, by="changed password", next_page="/")
+    return signed_in(request, record, account, by="changed password", next_page="/")
 
 
 def _account(request: Request, account: Account | None, problem: str = "", *, status: int = 200) -> HTMLResponse:

@@ -16,7 +16,7 @@ from console.web import access
 from console.web.access import PUBLIC, Caller, is_within, needs_of
 from console.web.application import make_application
 from console.web.forms import checked_form
-from console.web.rate_limits import RateLimit
+from console.web.rate_limits import RateLimit, network_of
 from db import accounts, api_tokens, sign_in_sessions
 from db.audit_queries import AuditQuery, AuditRow, audit_rows
 from db.models import SignInSession
@@ -282,6 +282,33 @@ def test_bucket_fills_again() -> None:
     for number in range(20_000):
         limit.take(str(number))
     assert len(limit._left) <= 10_000
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:0:7::1", "2001:db8:0:7::/64"),
+        ("2001:db8:0:7:ffff:ffff:ffff:ffff", "2001:db8:0:7::/64"),
+        ("2001:db8:0:8::1", "2001:db8:0:8::/64"),
+        ("testclient", "testclient"),
+        ("", ""),
+    ],
+)
+def test_what_counts_as_one_address(address: str, network: str) -> None:
+    """One host has a whole /64 of IPv6; an address of IPv4 stands for itself, however it is written."""
+    assert network_of(address) == network
+
+
+def test_requests_of_one_ipv6_network_count_together(site: ConsoleSite) -> None:
+    """Who takes another address of the same /64 for each request is limited all the same; others are not."""
+    client = stranger(site, requests_per_minute=2)
+    statuses = []
+    for host in ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"):
+        other = TestClient(client.app, base_url=ADDRESS, client=(host, 50000), follow_redirects=False)
+        statuses.append(other.get("/api/v1/me").status_code)
+    assert statuses == [401, 401, 429, 401]
 
 
 def test_sessions_of_forged_cookies(site: ConsoleSite) -> None:

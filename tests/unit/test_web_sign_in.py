@@ -52,6 +52,22 @@ def test_signing_in_and_out(site: ConsoleSite) -> None:
         assert (row.user, row.address, row.outcome) == ("ada", "127.0.0.1", 0)
 
 
+def test_signing_in_again_ends_the_session_before(site: ConsoleSite) -> None:
+    """Whoever sits down at a browser in which somebody else is signed in leaves no session of that person behind."""
+    accounts.add(site.record, "ada", ["viewer"], PASSWORD)
+    accounts.add(site.record, "bob", ["viewer"], PASSWORD)
+    client, elsewhere = stranger(site), stranger(site)
+    sign_in(elsewhere, "ada", PASSWORD)
+    sign_in(client, "ada", PASSWORD)
+    before = client.cookies["vesselq_session"]
+    fields = {"csrf": csrf_of(client), "name": "bob", "password": PASSWORD}
+    assert client.post("/sign-in", data=fields, headers={"Origin": ADDRESS}).status_code == 303
+    assert client.get("/api/v1/me").json()["name"] == "bob"
+    assert stranger(site).get("/api/v1/me", headers={"Cookie": f"vesselq_session={before}"}).status_code == 401
+    assert elsewhere.get("/api/v1/me").json()["name"] == "ada", "other browsers stay signed in"
+    assert [row.user for row in events(site, "signed-out")] == ["ada"]
+
+
 def test_cookie_is_kept_from_scripts_and_other_sites(site: ConsoleSite) -> None:
     """HttpOnly and SameSite always; over HTTPS Secure and bound to this host by its name."""
     accounts.add(site.record, "ada", ["viewer"], PASSWORD)
