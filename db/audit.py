@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from typing import Any
 
+from sqlalchemy import Connection
+
 from db.audit_chain import COLUMNS, FIRST_PREVIOUS_HASH, Row, canonical_detail, row_hash
 from db.audit_verification import Verification, verify
 from db.models import storable
@@ -23,8 +25,6 @@ _INSERT = {
     for mark in ("?", "%s")
 }
 _SELECT_LAST = "SELECT sequence, row_hash FROM audit_events ORDER BY sequence DESC LIMIT 1"
-_HEAD = "audit_head"
-"""Where a transaction, the only writer while it lasts, remembers the last row it wrote."""
 
 
 class Outcome(IntEnum):
@@ -119,8 +119,8 @@ def append(
     Raises:
         AuditError: ``detail`` is no JSON.
     """
-    connection = transaction.session.connection()
-    sequence, previous_hash = transaction.session.info.get(_HEAD) or _last_row(transaction)
+    connection = transaction.connection
+    sequence, previous_hash = transaction.audit_head or _last_row(connection)
     row: Row = (
         sequence + 1,
         transaction.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -142,11 +142,11 @@ def append(
     row = (*row[:-1], row_hash(row))
     # past the ORM and its compiler: every change of a state writes a row, so this is the busiest statement of all
     connection.exec_driver_sql(_INSERT["?" if connection.dialect.paramstyle == "qmark" else "%s"], row)
-    transaction.session.info[_HEAD] = (row[0], row[-1])
+    transaction.audit_head = (row[0], row[-1])  # nobody else writes while the transaction lasts
 
 
-def _last_row(transaction: Transaction) -> tuple[int, str]:
-    last = transaction.session.connection().exec_driver_sql(_SELECT_LAST).one_or_none()
+def _last_row(connection: Connection) -> tuple[int, str]:
+    last = connection.exec_driver_sql(_SELECT_LAST).one_or_none()
     return (last.sequence, last.row_hash) if last else (0, FIRST_PREVIOUS_HASH)
 
 

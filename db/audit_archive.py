@@ -131,7 +131,7 @@ def _archive_part(record: Record, folder: Path, first: int, last: int, keep_days
                 "keep_days": keep_days,
             },
         )
-        connection = transaction.session.connection()
+        connection = transaction.connection
         unguard(connection)
         connection.execute(delete(AuditEvent).where(AuditEvent.sequence <= last))
         guard(connection)

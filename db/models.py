@@ -49,6 +49,8 @@ def storable(text: str, length: int | None = None) -> str:
 
     With ``length`` it is a name: one line, cut to that length.
     """
+    if text.isprintable():
+        return text[:length]
     spaces = "\n\t" if length is None else ""
     return "".join(letter if letter.isprintable() or letter in spaces else "?" for letter in text[:length])
 

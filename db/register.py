@@ -27,7 +27,7 @@ def record_instances(record: Record, instances: Sequence[ReceivedInstance]) -> l
         UnavailableError: The database does not take them; none may be acknowledged.
     """
     with record.writing() as transaction:
-        connection = transaction.session.connection()
+        connection = transaction.connection
         return [Arrival(transaction, connection, instance).record() for instance in instances]
 
 

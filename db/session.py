@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
@@ -41,26 +41,46 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 """SQLSTATE of PostgreSQL."""
 _strict_json = partial(json.dumps, allow_nan=False)
 """Not-a-number is no JSON: PostgreSQL refuses it, so SQLite does as well."""
-_SQLITE_CLOCK = text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")
+_SQLITE_CLOCK = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 _WRITER_LOCK = 0x76_65_73_73
 """Key of the PostgreSQL advisory lock: "vess"."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transaction:
     """A writing transaction.
 
     Attributes:
-        session: The ORM session; committed by ``Record.writing`` when the block ends.
+        connection: For statements past the ORM; committed by ``Record.writing`` when the block ends.
         now: The database's clock when the transaction began to write.
         process: Who writes, for the audit log.
         user: On whose behalf.
+        audit_head: Sequence and hash of the last row of the audit log that it wrote.
     """
 
-    session: Session
+    connection: Connection
     now: datetime
     process: str
     user: str
+    audit_head: tuple[int, str] | None = None
+    _session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """The ORM session on the connection. Made when it is first asked for: the busiest transactions need none."""
+        if self._session is None:
+            self._session = Session(self.connection, expire_on_commit=False, join_transaction_mode="rollback_only")
+        return self._session
+
+    def flush(self) -> None:
+        """Write what the session has not written yet."""
+        if self._session is not None:
+            self._session.flush()
+
+    def close(self) -> None:
+        """Let go of the session; ends nothing on the connection."""
+        if self._session is not None:
+            self._session.close()
 
 
 class Record:
@@ -94,9 +114,14 @@ class Record:
         Raises:
             UnavailableError: The database does not answer, is locked or full.
         """
-        with translated(), Session(self._engine, expire_on_commit=False) as session, session.begin():
-            _lock(session)
-            yield Transaction(session, _clock(session), self.process, self.user)
+        with translated(), self._engine.begin() as connection:
+            _lock(connection)
+            transaction = Transaction(connection, _clock(connection), self.process, self.user)
+            try:
+                yield transaction
+                transaction.flush()
+            finally:
+                transaction.close()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -115,8 +140,8 @@ class Record:
 
     def now(self) -> datetime:
         """The database's clock."""
-        with self.reading() as session:
-            return _clock(session)
+        with translated(), self._engine.connect() as connection:
+            return _clock(connection)
 
     def close(self) -> None:
         """Let all connections go."""
@@ -146,18 +171,16 @@ def _first_line(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", error)).strip().splitlines()[0]
 
 
-def _lock(session: Session) -> None:
-    if session.get_bind().dialect.name == "postgresql":
-        session.connection().execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
-    else:
-        session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+def _lock(connection: Connection) -> None:
+    postgresql = connection.dialect.name == "postgresql"
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})" if postgresql else "BEGIN IMMEDIATE")
 
 
-def _clock(session: Session) -> datetime:
-    if session.get_bind().dialect.name == "postgresql":
-        moment: datetime = session.connection().execute(text("SELECT clock_timestamp()")).scalar_one()
+def _clock(connection: Connection) -> datetime:
+    if connection.dialect.name == "postgresql":
+        moment: datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
         return moment.astimezone(UTC)
-    value: str = session.connection().execute(_SQLITE_CLOCK).scalar_one()
+    value: str = connection.exec_driver_sql(_SQLITE_CLOCK).scalar_one()
     return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from postgresql_server import BINARIES, NOT_INSTALLED, OWNER, PostgresqlServer
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
-from sqlalchemy.orm import Session
 
 import db.session
 from db import migrate, roles
@@ -45,8 +44,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Turns the time that the record sees."""
     clock = Clock()
-    real: Callable[[Session], datetime] = db.session._clock
-    monkeypatch.setattr(db.session, "_clock", lambda session: real(session) + clock.ahead)
+    real: Callable[[Connection], datetime] = db.session._clock
+    monkeypatch.setattr(db.session, "_clock", lambda connection: real(connection) + clock.ahead)
     return clock
 
 
