@@ -204,7 +204,7 @@ class JobRow(Base):
 
     __tablename__ = "jobs"
     job_id: Mapped[str] = mapped_column(IDENTIFIER, primary_key=True)
-    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), index=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"))
     series_instance_uid: Mapped[str] = mapped_column(UID)
     generation: Mapped[int]
     modality: Mapped[str] = mapped_column(String(16))
@@ -247,6 +247,10 @@ class JobRow(Base):
             name="uq_jobs_series_generation",
         ),
         Index(None, "state", "queue_key"),
+        # with the job, so that the studies without a result are found without reading jobs
+        Index(None, "study_instance_uid", "job_id"),
+        # the first is small and counts what the second lists
+        Index(None, "model", "model_version"),
         Index(None, "model", "model_version", "created_at", "job_id"),
     )
 

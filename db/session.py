@@ -34,6 +34,9 @@ _POSTGRESQL_OPTIONS = " ".join(
         # a process that is stopped in the middle of writing must not stop all others for ever
         f"idle_in_transaction_session_timeout={2 * BUSY_TIMEOUT_SECONDS}s",
         "synchronous_commit=on",
+        # every statement is answered from an index in milliseconds; other processes and a compiler take longer to start
+        "max_parallel_workers_per_gather=0",
+        "jit=off",
         "timezone=UTC",
     )
 )

@@ -37,9 +37,14 @@ def _add_columns() -> None:
     # never in a batch: SQLite would drop and remake the table, which others refer to
     op.add_column("jobs", sa.Column("model", sa.String(length=64), nullable=False, server_default=_EMPTY))
     op.add_column("jobs", sa.Column("model_version", sa.String(length=64), nullable=False, server_default=_EMPTY))
-    recalled_by = ["model", "model_version", "created_at", "job_id"]
-    op.create_index(f"ix_jobs_{'_'.join(recalled_by)}", "jobs", recalled_by)
-    op.create_index("ix_jobs_finished_at", "jobs", ["finished_at"])
+    op.drop_index("ix_jobs_study_instance_uid", "jobs")
+    for columns in (
+        ("study_instance_uid", "job_id"),
+        ("model", "model_version"),
+        ("model", "model_version", "created_at", "job_id"),
+        ("finished_at",),
+    ):
+        op.create_index(f"ix_jobs_{'_'.join(columns)}", "jobs", list(columns))
 
 
 def _fill_models() -> None:
