@@ -18,6 +18,7 @@ from db.audit_checkpoints import CheckpointFile
 from db.audit_export.forms import FORMS
 from db.audit_guard import guard, unguard
 from db.audit_queries import AuditQuery, AuditRow, audit_rows
+from db.audit_signing import sign_checkpoint
 from db.models import AuditForwarding, Study
 from dicom_core.pseudonym import patient_hash
 from dicom_core.settings import Settings
@@ -313,11 +314,16 @@ def test_the_page_says_what_is_wrong(client: TestClient, site: ConsoleSite) -> N
 
 
 def test_verify_on_the_page(client: TestClient, site: ConsoleSite) -> None:
-    """Green when the chain holds, red with the row when it does not; only with the form's secret."""
+    """Green when the chain holds and is signed, amber before it is signed, red with the row that was changed."""
     csrf = csrf_of(client, "/audit")
     assert client.post("/audit/verify").status_code == 403
+    unsigned = client.post("/audit/verify", data={"csrf": csrf})
+    assert '<p class="notice wait">The chain holds' in unsigned.text
+    assert "No checkpoint vouches for its end yet" in unsigned.text
+    sign_checkpoint(site.record, CheckpointFile.of(Settings(data_folder=site.folder)))
     good = client.post("/audit/verify", data={"csrf": csrf})
     assert '<p class="notice good">The chain holds' in good.text
+    assert "signed up to row" in good.text
     tamper(site)
     bad = client.post("/audit/verify", data={"csrf": csrf})
     assert '<p class="notice bad" role="alert">The chain is broken at row 2' in bad.text
