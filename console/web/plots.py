@@ -12,7 +12,7 @@ _GAP = 0.22
 _LEAST_HEIGHT = 1.5
 """Of a bar that is not nothing: it must be seen."""
 _LABELS = 8
-_STEPS = (1, 2, 5, 10)
+_STEPS = (2, 4, 6, 8, 10)
 _PREFIXES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 
@@ -120,9 +120,9 @@ def _times(columns: Sequence[Column], room: float) -> list[Mark]:
 
 
 def nice_top(most: float) -> float:
-    """The end of an axis that reaches to ``most``: 1, 2 or 5 times a power of ten, 2 at least."""
-    if most <= 2:
-        return 2.0
+    """The end of an axis that reaches to ``most``: an even number times a power of ten, so that its half is whole."""
+    if most <= _STEPS[0]:
+        return float(_STEPS[0])
     power = 10.0 ** math.floor(math.log10(most))
     return next(step * power for step in _STEPS if step * power >= most)
 

@@ -41,6 +41,8 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _ONE_DIGIT_BELOW = 10
 _STEP_BYTES = 1000
 _LONG_UID = re.compile(r"\d[\d.]{22,62}\d")
+_LONG_HASH = re.compile(r"\b[0-9a-f]{32,64}\b")
+_HASH_HEAD = 12
 
 
 def page(
@@ -76,7 +78,7 @@ def environment(language: str) -> Environment:
     word = partial(translate, language)
     made.globals |= {
         "_": word,
-        "version": software_version(),
+        "release": software_version(),
         "languages": LANGUAGES,
         "appearances": APPEARANCES,
         "words": words,
@@ -139,8 +141,9 @@ def short_uid(uid: str, head: int = 8, tail: int = 14) -> str:
 
 
 def brief(text: str) -> str:
-    """A sentence in which long UIDs are cut in the middle, for a column."""
-    return _LONG_UID.sub(lambda found: short_uid(found[0]), text)
+    """A text for a column: long UIDs are cut in the middle, of hashes and ids there is the beginning."""
+    shorter = _LONG_UID.sub(lambda found: short_uid(found[0]), text)
+    return _LONG_HASH.sub(lambda found: f"{found[0][:_HASH_HEAD]}…", shorter)
 
 
 def plain_text(value: object) -> str:

@@ -9,8 +9,10 @@ from console_site import ConsoleSite
 from fastapi.testclient import TestClient
 from web_client import csrf_of, signed_in, with_token
 
+from console.web import rendering
 from console.web.studies_page import PAGE_STUDIES
-from db import jobs, progress, reports
+from db import audit, jobs, progress, reports
+from db.audit import Event
 from db.audit_queries import AuditQuery, AuditRow, audit_rows
 from dicom_core.job import JobState
 
@@ -408,3 +410,17 @@ def test_light_and_dark(client: TestClient) -> None:
     assert 'href="/static/dark.css" media="screen"' in dark
     client.get("/appearance?appearance=light&next=/")
     assert "dark.css" not in client.get("/").text
+
+
+def test_a_column_has_what_fits_it(site: ConsoleSite) -> None:
+    """Of UIDs there are beginning and end, of hashes the beginning; the whole of it is in the tooltip of the trail."""
+    uid, sha256 = "2.25.300865245823134329884065847516283983432", "07e2efeb" * 8
+    assert rendering.brief(f"object {uid}, sha256 {sha256}") == "object 2.25.300…47516283983432, sha256 07e2efeb07e2…"
+    site.receive("1.2.3")
+    audit.record_event(
+        site.record, Event.INSTANCES_SENT, study_instance_uid="1.2.3", detail={"sop_instance_uid": uid, "kind": "seg"}
+    )
+    with signed_in(site, roles=("operator",)) as client:
+        text = client.get("/studies/1.2.3").text
+    assert f'<span title="{uid}"><span class="muted">sop_instance_uid</span> 2.25.300…47516283983432</span>' in text
+    assert '<span><span class="muted">kind</span> seg</span>' in text

@@ -1,5 +1,6 @@
 // What every page does: ages that stay true, copying, small forms that open and close.
-const units = document.body.dataset.units.split("|");
+const { units: unitTexts, ago } = document.body.dataset;
+const units = unitTexts.split("|");
 const STEPS = [[60, 1], [3600, 60], [86400, 3600], [Infinity, 86400]];
 
 /** How long ago, in the words of the page's language. */
@@ -11,7 +12,8 @@ function ageOf(moment) {
 
 export function showAges(root = document) {
   for (const one of root.querySelectorAll("time[data-age]")) {
-    const text = ageOf(Date.parse(one.dateTime));
+    const age = ageOf(Date.parse(one.dateTime));
+    const text = one.dataset.age === "ago" ? ago.replace("{time}", age) : age;
     if (one.textContent !== text) one.textContent = text;
   }
 }
@@ -56,5 +58,6 @@ document.addEventListener("change", (event) => { // filters apply at once; witho
   if (event.target.matches("form[data-submits] select")) event.target.form.requestSubmit();
 });
 
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 showAges();
 setInterval(showAges, 5000);
