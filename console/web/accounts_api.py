@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from console.output import jsonable
 from console.web import management
-from console.web.access import Administrator, SomebodySignedIn
+from console.web.access import Administrator, ScopeFirst, SomebodySignedIn
 from console.web.request_values import TheRecord
 from db import accounts, api_tokens
 from dicom_core.roles import Role, Scope
 
-router = APIRouter(prefix="/api/v1", tags=["accounts"])
+router = APIRouter(prefix="/api/v1", tags=["accounts"], route_class=ScopeFirst)
 UserName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", description="Of the account.")]
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Of the token; not the token itself.")]
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from console.output import jsonable
 from console.runs import run_again
-from console.web.access import Operator
+from console.web.access import Operator, ScopeFirst
 from console.web.forms import CheckedForm, text_of
 from console.web.request_values import JobId, StudyUID, TheRecord, TheSettings, checked_uid, refuse
 from db import job_actions
@@ -17,7 +17,7 @@ from dicom_core.chain import LONGEST_WORD
 from dicom_core.job import HIGHEST_PRIORITY, Job
 from dicom_core.prompt import Prompt, Question
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=ScopeFirst)
 pages_router = APIRouter(include_in_schema=False)
 LONGEST_REASON = 500
 _LONGEST_PROMPT = 2000

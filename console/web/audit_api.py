@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from console.audit_reading import chain_state, note_reading, pseudonym, read_page, verify_chain
 from console.output import jsonable
-from console.web.access import Auditor, Caller
+from console.web.access import Auditor, Caller, ScopeFirst
 from console.web.audit_values import AuditExport, AuditListing, ModelName, Moment, Text
 from console.web.request_values import JobId, Limit, StudyUID, TheRecord, TheSettings, refuse
 from db import audit, audit_answers
@@ -23,7 +23,7 @@ from dicom_core.settings import Settings
 
 DAYS_LOOKED_BACK = 7
 """For studies without a result, where nothing else is said."""
-router = APIRouter(prefix="/api/v1/audit", tags=["audit"])
+router = APIRouter(prefix="/api/v1/audit", tags=["audit"], route_class=ScopeFirst)
 
 
 class PatientQuestion(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from console.output import jsonable
 from console.runs import run_again
-from console.web.access import Operator
+from console.web.access import Operator, ScopeFirst
 from console.web.actions import LONGEST_REASON
 from console.web.request_values import StudyUID, TheRecord, TheSettings, checked_uid
 from dicom_core.chain import LONGEST_WORD
@@ -47,7 +47,7 @@ class RunRequest(BaseModel):
         return Prompt(questions=shown.questions, points=shown.points, boxes=shown.boxes, by_hand=True)
 
 
-router = APIRouter()
+router = APIRouter(route_class=ScopeFirst)
 
 
 @router.post("/api/v1/studies/{study_instance_uid}/runs", tags=["studies"], status_code=202)

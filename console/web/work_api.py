@@ -9,13 +9,13 @@ from console import peer_states
 from console.given_headers import header_of_json
 from console.output import jsonable
 from console.site_state import site_state
-from console.web.access import Operator, Reader
+from console.web.access import Operator, Reader, ScopeFirst
 from console.web.actions import Because
 from console.web.request_values import TheRecord, TheSettings, refuse
 from dicom_core.errors import SourceError
 from dicom_core.rule_explanation import described, explain
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=ScopeFirst)
 MOST_STUDIES_TRIED = 500
 Kind = Annotated[Literal["peer", "destination"], Path(description="Of which table of the settings.")]
 Name = Annotated[str, Path(pattern="^[a-z0-9][a-z0-9_-]{0,62}$", description="Its name in the settings.")]

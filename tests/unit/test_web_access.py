@@ -284,6 +284,18 @@ def test_bucket_fills_again() -> None:
     assert len(limit._left) <= 10_000
 
 
+def test_scope_is_looked_at_before_the_content(site: ConsoleSite, routes: list[RouteContext]) -> None:
+    """Content that is no JSON is refused for what its sender may not do: it is not read before."""
+    reader = with_token(site, scopes=("read",))
+    broken = {"content": b"{" * 1000, "headers": {"Content-Type": "application/json"}}
+    for path in ("/api/v1/rules/explain", "/api/v1/rules/try", f"/api/v1/jobs/{'0' * 32}/retry", "/api/v1/accounts"):
+        assert reader.post(path, **broken).status_code == 403, path
+    assert with_token(site, scopes=("operate",)).post("/api/v1/rules/try", **broken).status_code == 422
+    for route in routes:
+        if route.path.startswith("/api/") and "POST" in route.methods:
+            assert isinstance(route.original_route, access.ScopeFirst), route.path
+
+
 @pytest.mark.parametrize(
     ("address", "network"),
     [
