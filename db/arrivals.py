@@ -1,63 +1,68 @@
-"""One received instance in the record: the busiest statements of a listener, so they go past the ORM.
+"""Received instances in the record: the busiest statements of a listener, so they go past the ORM and its compiler.
 
-A further instance of a known series costs one SELECT, one INSERT and two UPDATEs. Everything that is new (association,
-study, series) is added on the way, once.
+A new instance of a known series costs one INSERT, and its group two UPDATEs for each study. Everything else goes
+through ``db.arrival_cases``.
 """
 
-from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, insert, literal, select, update
+from collections import Counter
+from typing import Any
 
-from db import audit
-from db.audit import Event, Outcome
-from db.models import AssociationRow, AssociationStudy, ConflictingInstance, Instance, Series, Study, storable
+from sqlalchemy import BigInteger, BindParameter, String, bindparam, exists, insert, literal, or_, select, update
+
+from db.arrival_cases import Arrival
+from db.instance_states import RECEIVED
+from db.models import AssociationRow, AssociationStudy, Instance, Series, Study, UtcDateTime
+from db.prepared import Prepared
 from db.session import Transaction
 from dicom_core.study import AssociationOutcome, ReceivedInstance, Registration, StudyState
 
-RECEIVED, MISSING, PURGED = "RECEIVED", "MISSING", "PURGED"
-"""States of a stored instance: its file is there, is unexpectedly not there, was removed by the retention policy."""
 
-_ASSOCIATION: BindParameter[str] = bindparam("by")
-_STUDY: BindParameter[str] = bindparam("study")
-_SERIES: BindParameter[str] = bindparam("in_series")
-_INSTANCE: BindParameter[str] = bindparam("instance")
-_ONE = select(literal(1).label("one")).subquery("one")
-_SELECT_KNOWN = select(
-    AssociationRow.outcome,
-    AssociationStudy.association_id.label("counted"),
-    Study.state.label("study_state"),
-    Study.generation,
-    Study.patient_hash,
-    Series.last_association_id,
-    Instance.state,
-    Instance.sha256,
-).select_from(
-    _ONE.outerjoin(AssociationRow, AssociationRow.association_id == _ASSOCIATION)
-    .outerjoin(
-        AssociationStudy,
-        and_(AssociationStudy.association_id == _ASSOCIATION, AssociationStudy.study_instance_uid == _STUDY),
+def _text(name: str) -> BindParameter[str]:
+    return bindparam(name, type_=String)
+
+
+_ASSOCIATION, _STUDY, _SERIES, _INSTANCE = _text("association"), _text("study"), _text("series"), _text("instance")
+_ROW: dict[str, Any] = {
+    "sop_instance_uid": _INSTANCE,
+    "study_instance_uid": _STUDY,
+    "series_instance_uid": _SERIES,
+    "sop_class_uid": _text("sop_class"),
+    "transfer_syntax_uid": _text("transfer_syntax"),
+    "state": literal(RECEIVED),
+    "sha256": _text("hash"),
+    "size_bytes": bindparam("size", type_=BigInteger),
+    "path": _text("path"),
+    "association_id": _ASSOCIATION,
+    "generation": Study.generation + 1,
+    "received_at": bindparam("now", type_=UtcDateTime),
+}
+_ADD_TO_KNOWN_SERIES = Prepared(
+    insert(Instance).from_select(
+        list(_ROW),
+        select(*_ROW.values())
+        .select_from(Study)
+        .join(Series, Series.study_instance_uid == Study.study_instance_uid)
+        .join(AssociationStudy, AssociationStudy.study_instance_uid == Study.study_instance_uid)
+        .join(AssociationRow, AssociationRow.association_id == AssociationStudy.association_id)
+        .where(
+            Study.study_instance_uid == _STUDY,
+            Study.state == StudyState.RECEIVING.value,
+            or_(Study.patient_hash != "", _text("pseudonym") == ""),
+            Series.series_instance_uid == _SERIES,
+            Series.last_association_id == _ASSOCIATION,
+            AssociationRow.association_id == _ASSOCIATION,
+            AssociationRow.outcome != AssociationOutcome.LOST.value,
+            ~exists().where(Instance.sop_instance_uid == _INSTANCE),
+        ),
     )
-    .outerjoin(Study, Study.study_instance_uid == _STUDY)
-    .outerjoin(Series, and_(Series.study_instance_uid == _STUDY, Series.series_instance_uid == _SERIES))
-    .outerjoin(Instance, Instance.sop_instance_uid == _INSTANCE)
 )
-Known = Row[str, str, str, int, str, str, str, str]
-"""What the record knows of the four; each may be None, which the outer joins do not tell the types."""
-_INSERT_ASSOCIATION, _INSERT_COUNTS = insert(AssociationRow), insert(AssociationStudy)
-_INSERT_STUDY, _INSERT_SERIES, _INSERT_INSTANCE = insert(Study), insert(Series), insert(Instance)
-_THIS_STUDY = Study.study_instance_uid == _STUDY
-_GROW_STUDY = update(Study).where(_THIS_STUDY).values(last_received_at=bindparam("now"), revision=Study.revision + 1)
-_OPEN_STUDY = update(Study).where(_THIS_STUDY).values(state=StudyState.RECEIVING.value)
-_NAME_PATIENT = update(Study).where(_THIS_STUDY).values(patient_hash=bindparam("pseudonym"))
-_LAST_OF_SERIES = (
-    update(Series)
-    .where(Series.study_instance_uid == _STUDY, Series.series_instance_uid == _SERIES)
-    .values(last_association_id=_ASSOCIATION)
+"""Adds one row where nothing but that row is new, none otherwise."""
+_GROW_STUDY = Prepared(
+    update(Study)
+    .where(Study.study_instance_uid == _STUDY)
+    .values(last_received_at=bindparam("now"), revision=Study.revision + bindparam("more"))
 )
-_RESTORE_INSTANCE = (
-    update(Instance)
-    .where(Instance.sop_instance_uid == _INSTANCE)
-    .values(state=RECEIVED, path=bindparam("new_path"), received_at=bindparam("now"))
-)
-_COUNT = (
+_COUNT = Prepared(
     update(AssociationStudy)
     .where(AssociationStudy.association_id == _ASSOCIATION, AssociationStudy.study_instance_uid == _STUDY)
     .values(
@@ -67,193 +72,64 @@ _COUNT = (
         size_bytes=AssociationStudy.size_bytes + bindparam("more_bytes"),
     )
 )
-_REOPEN_ASSOCIATION = (
-    update(AssociationRow)
-    .where(AssociationRow.association_id == _ASSOCIATION)
-    .values(closed_at=None, outcome=AssociationOutcome.OPEN.value)
-)
-_COUNT_ANEW = (
-    update(AssociationStudy)
-    .where(AssociationStudy.association_id == _ASSOCIATION)
-    .values(stored=0, duplicates=0, conflicts=0, size_bytes=0)
-)
-_INSERT_ASIDE = insert(ConflictingInstance)
-_SELECT_ASIDE = select(ConflictingInstance.id).where(
-    ConflictingInstance.sop_instance_uid == _INSTANCE, ConflictingInstance.sha256 == bindparam("hash")
-)
 
 
-class Arrival:
-    """One durable instance on its way into the record.
+class Arrivals:
+    """A group of durable instances on their way into the record.
 
     Args:
-        transaction: Where its group of instances is written.
-        connection: That of the transaction.
-        received: What came.
+        transaction: Where the group is written.
     """
 
-    def __init__(self, transaction: Transaction, connection: Connection, received: ReceivedInstance) -> None:
+    def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._connection = connection
-        self._received = received
-        self._by = {"by": received.association.association_id}
-        self._study = {"study": received.study_instance_uid}
-        self._series = {**self._study, "in_series": received.series_instance_uid}
-        self._instance = {"instance": received.sop_instance_uid}
+        self._grown: Counter[str] = Counter()
+        self._counts: dict[tuple[str, str], Counter[str]] = {}
 
-    def record(self) -> Registration:
-        """Add what is new and count what is not; returns what became of the instance."""
-        known = self._connection.execute(_SELECT_KNOWN, self._by | self._series | self._instance).one()
-        if known.outcome == AssociationOutcome.LOST:
-            self._reopen_association()
-        if known.counted is None:
-            self._add_association(known)
-        registration = _registration(known, self._received)
-        if registration is Registration.CONFLICT:
-            self._keep_aside()
-        elif registration is Registration.STORED:
-            self._store(known)
-        self._count(registration)
+    def record(self, received: ReceivedInstance) -> Registration:
+        """Record one instance; ``count`` comes after the last one."""
+        if self._add_to_known_series(received):
+            registration = Registration.STORED
+        else:
+            registration = Arrival(self._transaction, received).record()
+        pair = (received.association.association_id, received.study_instance_uid)
+        counts = self._counts.setdefault(pair, Counter())
+        counts[registration] += 1
+        if registration is Registration.STORED:
+            counts["bytes"] += received.size_bytes
+            self._grown[received.study_instance_uid] += 1
         return registration
 
-    def _reopen_association(self) -> None:
-        """The listener was silent, not dead: count anew, since what it brought before is in the audit log already."""
-        self._connection.execute(_REOPEN_ASSOCIATION, self._by)
-        self._connection.execute(_COUNT_ANEW, self._by)
-
-    def _add_association(self, known: Known) -> None:
-        """Have a row for what this association brings of this study, and one for itself."""
-        association = self._received.association
-        if known.outcome is None:
-            row = {
-                "association_id": association.association_id,
-                "process_id": association.process_id,
-                "calling_ae_title": storable(association.calling_ae_title, 16),
-                "called_ae_title": storable(association.called_ae_title, 16),
-                "peer_address": storable(association.peer_address, 64),
-                "opened_at": self._transaction.now,
-                "outcome": AssociationOutcome.OPEN.value,
-            }
-            self._connection.execute(_INSERT_ASSOCIATION, row)
-        self._connection.execute(
-            _INSERT_COUNTS,
-            {
-                "association_id": association.association_id,
-                "study_instance_uid": self._received.study_instance_uid,
-                "stored": 0,
-                "duplicates": 0,
-                "conflicts": 0,
-                "size_bytes": 0,
-            },
+    def _add_to_known_series(self, received: ReceivedInstance) -> bool:
+        """Add an instance of which nothing else is new; False when there is more to do."""
+        added = _ADD_TO_KNOWN_SERIES.execute(
+            self._transaction.connection,
+            association=received.association.association_id,
+            study=received.study_instance_uid,
+            series=received.series_instance_uid,
+            instance=received.sop_instance_uid,
+            sop_class=received.sop_class_uid,
+            transfer_syntax=received.transfer_syntax_uid,
+            hash=received.sha256,
+            size=received.size_bytes,
+            path=received.path,
+            pseudonym=received.patient_hash,
+            now=self._transaction.now,
         )
+        return added.rowcount == 1
 
-    def _count(self, registration: Registration) -> None:
-        stored = registration is Registration.STORED
-        more = {
-            "more_stored": int(stored),
-            "more_duplicates": int(registration is Registration.DUPLICATE),
-            "more_conflicts": int(registration is Registration.CONFLICT),
-            "more_bytes": self._received.size_bytes if stored else 0,
-        }
-        self._connection.execute(_COUNT, self._by | self._study | more)
-
-    def _store(self, known: Known) -> None:
-        self._open_study(known)
-        self._note_series(known)
-        received, now = self._received, self._transaction.now
-        if known.state is not None:
-            # the same content is back: every generation that held it holds it again
-            self._connection.execute(_RESTORE_INSTANCE, self._instance | {"new_path": received.path, "now": now})
-            return
-        row = {
-            "sop_instance_uid": received.sop_instance_uid,
-            "study_instance_uid": received.study_instance_uid,
-            "series_instance_uid": received.series_instance_uid,
-            "sop_class_uid": received.sop_class_uid,
-            "transfer_syntax_uid": received.transfer_syntax_uid,
-            "state": RECEIVED,
-            "sha256": received.sha256,
-            "size_bytes": received.size_bytes,
-            "path": received.path,
-            "association_id": received.association.association_id,
-            "generation": (known.generation or 0) + 1,
-            "received_at": now,
-        }
-        self._connection.execute(_INSERT_INSTANCE, row)
-
-    def _open_study(self, known: Known) -> None:
-        """Have the study in state RECEIVING, with the first pseudonym that it was told."""
-        received, now = self._received, self._transaction.now
-        if known.study_state is None:
-            row = {
-                "study_instance_uid": received.study_instance_uid,
-                "state": StudyState.RECEIVING.value,
-                "generation": 0,
-                "first_received_at": now,
-                "last_received_at": now,
-                "revision": 1,
-                "close_requested": False,
-                "patient_hash": received.patient_hash,
-            }
-            self._connection.execute(_INSERT_STUDY, row)
-            self._audit_receiving(late=False)
-            return
-        if known.study_state == StudyState.COMPLETE:
-            self._connection.execute(_OPEN_STUDY, self._study)
-            self._audit_receiving(late=True)
-        if received.patient_hash and not known.patient_hash:
-            self._connection.execute(_NAME_PATIENT, self._study | {"pseudonym": received.patient_hash})
-        self._connection.execute(_GROW_STUDY, self._study | {"now": now})
-
-    def _note_series(self, known: Known) -> None:
-        received = self._received
-        if known.last_association_id is None:
-            row = {
-                "study_instance_uid": received.study_instance_uid,
-                "series_instance_uid": received.series_instance_uid,
-                "modality": storable(received.modality, 16),
-                "last_association_id": received.association.association_id,
-            }
-            self._connection.execute(_INSERT_SERIES, row)
-        elif known.last_association_id != received.association.association_id:
-            self._connection.execute(_LAST_OF_SERIES, self._by | self._series)
-
-    def _audit_receiving(self, *, late: bool) -> None:
-        received = self._received
-        audit.append(
-            self._transaction,
-            Event.STUDY_RECEIVING,
-            ae_title=received.association.calling_ae_title,
-            address=received.association.peer_address,
-            study_instance_uid=received.study_instance_uid,
-            detail={"late_instance": late, "patient_hash": received.patient_hash},
-        )
-
-    def _keep_aside(self) -> None:
-        received = self._received
-        seen = self._connection.execute(_SELECT_ASIDE, self._instance | {"hash": received.sha256}).first()
-        if seen is None:
-            row = {
-                "sop_instance_uid": received.sop_instance_uid,
-                "study_instance_uid": received.study_instance_uid,
-                "sha256": received.sha256,
-                "path": received.path,
-                "association_id": received.association.association_id,
-                "received_at": self._transaction.now,
-            }
-            self._connection.execute(_INSERT_ASIDE, row)
-        audit.append(
-            self._transaction,
-            Event.INSTANCE_CONFLICT,
-            outcome=Outcome.MINOR_FAILURE,
-            ae_title=received.association.calling_ae_title,
-            address=received.association.peer_address,
-            study_instance_uid=received.study_instance_uid,
-            detail={"sop_instance_uid": received.sop_instance_uid, "seen_before": seen is not None},
-        )
-
-
-def _registration(known: Known, received: ReceivedInstance) -> Registration:
-    if known.sha256 is not None and known.sha256 != received.sha256:
-        return Registration.CONFLICT
-    return Registration.DUPLICATE if known.state == RECEIVED else Registration.STORED
+    def count(self) -> None:
+        """Note how the studies grew and what the associations brought of each."""
+        connection = self._transaction.connection
+        for study, number in self._grown.items():
+            _GROW_STUDY.execute(connection, study=study, more=number, now=self._transaction.now)
+        for (by, study), counts in self._counts.items():
+            _COUNT.execute(
+                connection,
+                association=by,
+                study=study,
+                more_stored=counts[Registration.STORED],
+                more_duplicates=counts[Registration.DUPLICATE],
+                more_conflicts=counts[Registration.CONFLICT],
+                more_bytes=counts["bytes"],
+            )

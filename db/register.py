@@ -8,8 +8,9 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from db import audit
-from db.arrivals import MISSING, PURGED, RECEIVED, Arrival
+from db.arrivals import Arrivals
 from db.audit import Event, Outcome
+from db.instance_states import MISSING, PURGED, RECEIVED
 from db.models import AssociationRow, AssociationStudy, ConflictingInstance, Instance, Process
 from db.session import Record, Transaction
 from dicom_core.study import Association, AssociationOutcome, ReceivedInstance, Registration
@@ -27,8 +28,10 @@ def record_instances(record: Record, instances: Sequence[ReceivedInstance]) -> l
         UnavailableError: The database does not take them; none may be acknowledged.
     """
     with record.writing() as transaction:
-        connection = transaction.connection
-        return [Arrival(transaction, connection, instance).record() for instance in instances]
+        arrivals = Arrivals(transaction)
+        registrations = [arrivals.record(instance) for instance in instances]
+        arrivals.count()
+        return registrations
 
 
 def close_association(record: Record, association: Association, outcome: AssociationOutcome) -> None:

@@ -7,8 +7,8 @@ from datetime import timedelta
 from sqlalchemy import exists, select, update
 
 from db import audit
-from db.arrivals import PURGED, RECEIVED
 from db.audit import Event
+from db.instance_states import PURGED, RECEIVED
 from db.jobs import change_state
 from db.models import Instance, JobRow, ResultRow, Study
 from db.session import Record, Transaction

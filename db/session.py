@@ -44,7 +44,6 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 """SQLSTATE of PostgreSQL."""
 _strict_json = partial(json.dumps, allow_nan=False)
 """Not-a-number is no JSON: PostgreSQL refuses it, so SQLite does as well."""
-_SQLITE_CLOCK = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 _WRITER_LOCK = 0x76_65_73_73
 """Key of the PostgreSQL advisory lock: "vess"."""
 
@@ -183,8 +182,7 @@ def _clock(connection: Connection) -> datetime:
     if connection.dialect.name == "postgresql":
         moment: datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
         return moment.astimezone(UTC)
-    value: str = connection.exec_driver_sql(_SQLITE_CLOCK).scalar_one()
-    return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return datetime.now(UTC)  # what SQLite would say: it runs in this process and has no clock of its own
 
 
 def _engine(url: str) -> Engine:

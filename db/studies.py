@@ -7,9 +7,9 @@ from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import audit
-from db.arrivals import PURGED, RECEIVED
 from db.audit import Event
 from db.generations import job_that_counts, open_job
+from db.instance_states import PURGED, RECEIVED
 from db.models import AssociationRow, AssociationStudy, Instance, Series, Study
 from db.session import Record
 from dicom_core.errors import ConflictError, NotFoundError

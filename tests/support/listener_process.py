@@ -165,7 +165,8 @@ def _arm(at: int) -> None:
     points.around(os, "fsync")
     points.around(Path, "rename")
     points.around(spool.Spool, "synchronise")
-    points.around(arrivals.Arrival, "record")
+    points.around(arrivals.Arrivals, "record")
+    points.around(arrivals.Arrivals, "count")
     points.around(store_messages, "store_response")
 
 

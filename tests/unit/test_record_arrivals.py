@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from record_story import STUDY, assert_sound, association, complete, events, instance, listener, quiet, receive
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from db import processes, register, retention, studies
 from db.models import AssociationStudy, ConflictingInstance, Instance, Series, Study
@@ -268,3 +268,73 @@ def test_counts_survive_many_groups(record):
     with record.reading() as session:
         assert session.scalars(select(AssociationStudy.stored)).all() == [20]
         assert session.execute(text("SELECT count(*) FROM associations")).scalar_one() == 1
+
+
+def _statements(record: Record, received) -> list[str]:
+    """First words of what the database is asked while one group is recorded."""
+    seen: list[str] = []
+
+    def note(_connection, _cursor, statement: str, *_: object) -> None:
+        seen.append(" ".join(statement.split()[:3]))
+
+    event.listen(record.engine, "before_cursor_execute", note)
+    try:
+        register.record_instances(record, received)
+    finally:
+        event.remove(record.engine, "before_cursor_execute", note)
+    return seen[1 if record.engine.dialect.name == "sqlite" else 2 :]  # without the lock and the clock
+
+
+def test_further_instances_of_a_series_cost_an_insert_each(record):
+    """No SELECT, and one UPDATE for study and association, however many instances the group has."""
+    by = association(listener(record))
+    register.record_instances(record, [instance(by, 1)])
+    inserted, grown, counted = "INSERT INTO instances", "UPDATE studies SET", "UPDATE association_studies SET"
+    assert _statements(record, [instance(by, 2)]) == [inserted, grown, counted]
+    assert _statements(record, [instance(by, number) for number in (3, 4, 5)]) == [inserted] * 3 + [grown, counted]
+    assert _study(record).revision == 5
+    with record.reading() as session:
+        counts = session.scalars(select(AssociationStudy)).one()
+        assert (counts.stored, counts.duplicates, counts.conflicts) == (5, 0, 0)
+        assert counts.size_bytes == sum(row.size_bytes for row in _instances(record))
+
+
+def test_an_instance_is_the_same_whichever_way_it_is_recorded(record):
+    """The row of the first instance of a series has what the quick row of the second has, but for what names it."""
+    by = association(listener(record))
+    register.record_instances(record, [instance(by, 1)])
+    register.record_instances(record, [instance(by, 2)])
+    own = {"sop_instance_uid", "sha256", "size_bytes", "path", "received_at"}
+    first, second = (
+        {column.name: getattr(row, column.name) for column in Instance.__table__.columns if column.name not in own}
+        for row in _instances(record)
+    )
+    assert first == second
+    for row, sent in zip(_instances(record), (instance(by, 1), instance(by, 2)), strict=True):
+        assert (row.sha256, row.size_bytes, row.path) == (sent.sha256, sent.size_bytes, sent.path)
+    assert all(row.received_at.tzinfo is not None for row in _instances(record))
+
+
+def test_groups_of_several_studies_and_associations_are_counted_apart(record):
+    """Every pair of association and study gets its own numbers, every study its own growth."""
+    one, other = association(listener(record)), association(listener(record))
+    register.record_instances(record, [instance(one, 1), instance(other, 2, study="1.2.826.2", series=2)])
+    register.record_instances(
+        record,
+        [
+            instance(one, 3),
+            instance(other, 4, study="1.2.826.2", series=2),
+            instance(one, 3),
+            instance(other, 5),
+            instance(one, 3, content="other"),
+        ],
+    )
+    with record.reading() as session:
+        rows = session.scalars(select(AssociationStudy)).all()
+    found = {(row.association_id, row.study_instance_uid): (row.stored, row.duplicates, row.conflicts) for row in rows}
+    assert found == {
+        (one.association_id, STUDY): (2, 1, 1),
+        (other.association_id, "1.2.826.2"): (2, 0, 0),
+        (other.association_id, STUDY): (1, 0, 0),
+    }
+    assert (_study(record).revision, _study(record, "1.2.826.2").revision) == (3, 2)
