@@ -37,6 +37,7 @@ STATUS_OF: tuple[tuple[type[VesselqError], HTTPStatus], ...] = (
     (AuditError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 _REDIRECTED = frozenset({"GET", "HEAD"})
+_FOR_PROGRAMS = frozenset({"/healthz", "/health/live", "/health/ready", "/events"})
 log = get_logger("web")
 
 
@@ -76,14 +77,14 @@ def _told(error: Exception) -> tuple[HTTPStatus, str]:
 
 
 def _wants_json(request: Request) -> bool:
-    return request.url.path.startswith("/api/") or request.url.path in ("/healthz", "/health/live", "/health/ready")
+    return request.url.path.startswith("/api/") or request.url.path in _FOR_PROGRAMS
 
 
 def _is_page(request: Request) -> bool:
     """Whether a person would see the answer: programs, and what a page fetches by itself, want a status."""
-    plain = request.url.path.startswith("/api/") or request.url.path in ("/metrics", "/events")
     return (
-        not plain
+        not _wants_json(request)
+        and request.url.path != "/metrics"
         and "authorization" not in request.headers
         and request.headers.get("sec-fetch-mode", "navigate") == "navigate"
     )

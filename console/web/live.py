@@ -13,30 +13,56 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from console.web.access import Reader
+from console.web.access import Caller, Reader
+from console.web.rate_limits import network_of
 from db import live_changes
 from db.live_changes import Changes, Progress
 from db.session import Record
-from dicom_core.errors import UnavailableError
+from dicom_core.errors import TooManyRequestsError, UnavailableError
 
 router = APIRouter(include_in_schema=False)
 PERIOD_SECONDS = 0.5
 MOST_LISTENERS = 200
 """In one process; each costs an open connection and nothing else."""
+MOST_OF_A_PERSON = 12
+"""Of these, or of one token: pages that nobody sees give their stream back, so few need more."""
+MOST_OF_AN_ADDRESS = 60
+"""Behind one address there may be a whole department."""
+AGAIN_SECONDS = 30
+"""After that a page that got no stream looks at the record once more and asks again (``live.js``)."""
 LONGEST_STREAM_SECONDS = 300.0
 """After that a browser connects anew, and who is signed out by then is told so."""
 _QUIET_SECONDS = 15.0
 """A comment goes out after so long, so that proxies between keep the connection."""
 _RETRY_MS = 2000
 _MOST_WAITING = 100
+_TOO_MANY = "{of} too many pages open; this one looks for changes twice a minute until others are closed"
 Event = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Whose page listens.
+
+    Attributes:
+        name: Of the person or token, "" where sign-in is switched off.
+        network: The address, of IPv6 its network.
+    """
+
+    name: str
+    network: str
+
+    @classmethod
+    def of(cls, caller: Caller) -> "Listener":
+        """Who asks."""
+        return cls(caller.name, network_of(caller.address))
 
 
 class LiveFeed:
@@ -50,7 +76,7 @@ class LiveFeed:
     def __init__(self, record: Record, period_seconds: float = PERIOD_SECONDS) -> None:
         self._record = record
         self._period = period_seconds
-        self._listeners: set[asyncio.Queue[Event | None]] = set()
+        self._listeners: dict[asyncio.Queue[Event | None], Listener] = {}
         self._poller: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._over = False
@@ -64,10 +90,29 @@ class LiveFeed:
         """End every stream within a period; may be called from a signal handler."""
         self._over = True
 
-    async def events(self) -> AsyncIterator[Event | None]:
-        """What changes from now on; None where nothing did for a while, or to begin with."""
+    def check_room(self, listener: Listener) -> None:
+        """Refuse one more stream where there are enough.
+
+        Raises:
+            TooManyRequestsError: The person or the address has its share.
+            HTTPException: 503, all of them are taken.
+        """
+        taken = self._listeners.values()
+        if len(taken) >= MOST_LISTENERS:
+            raise HTTPException(503, "too many pages are open; this one does not follow by itself")
+        if listener.name and sum(one.name == listener.name for one in taken) >= MOST_OF_A_PERSON:
+            raise TooManyRequestsError(_TOO_MANY.format(of="you have"), seconds=AGAIN_SECONDS)
+        if sum(one.network == listener.network for one in taken) >= MOST_OF_AN_ADDRESS:
+            raise TooManyRequestsError(_TOO_MANY.format(of="this address has"), seconds=AGAIN_SECONDS)
+
+    async def events(self, listener: Listener) -> AsyncIterator[Event | None]:
+        """What changes from now on; None where nothing did for a while, or to begin with. Nothing where no room is."""
+        try:
+            self.check_room(listener)  # once more: many may have been let in since they were asked
+        except (TooManyRequestsError, HTTPException):
+            return
         queue: asyncio.Queue[Event | None] = asyncio.Queue(_MOST_WAITING)
-        self._listeners.add(queue)
+        self._listeners[queue] = listener
         if self._poller is None or self._poller.done():
             self._ready.clear()
             self._poller = asyncio.create_task(self._poll())
@@ -84,7 +129,7 @@ class LiveFeed:
                 if not self._over:
                     yield event
         finally:
-            self._listeners.discard(queue)
+            del self._listeners[queue]
 
     async def _poll(self) -> None:
         head, shown = -1, None
@@ -127,19 +172,19 @@ def _put(queue: asyncio.Queue[Event | None], event: Event | None) -> None:
 
 
 @router.get("/events", response_class=StreamingResponse)
-async def events(request: Request, _: Reader) -> StreamingResponse:
-    """The stream for one browser."""
+async def events(request: Request, caller: Reader) -> StreamingResponse:
+    """The stream for one browser. 429 where its person or address has enough of them, 503 where all are taken."""
     feed: LiveFeed = request.app.state.live_feed
-    if feed.listeners >= MOST_LISTENERS:
-        raise HTTPException(503, "too many pages are open; this one does not follow by itself")
+    listener = Listener.of(caller)
+    feed.check_room(listener)
     return StreamingResponse(
-        _stream(feed), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        _stream(feed, listener), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )  # fmt: skip
 
 
-async def _stream(feed: LiveFeed) -> AsyncIterator[str]:
+async def _stream(feed: LiveFeed, listener: Listener) -> AsyncIterator[str]:
     yield f"retry: {_RETRY_MS}\n\n"
-    async for event in feed.events():
+    async for event in feed.events(listener):
         if event is None:
             yield ":\n\n"
         else:

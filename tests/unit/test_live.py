@@ -1,20 +1,23 @@
 """Live pages: what the record tells of changes, and how one poller tells every browser."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 from console_site import ConsoleSite
+from fastapi.testclient import TestClient
 from web_client import signed_in, stranger
 
 from console.web import live
-from console.web.live import LiveFeed
+from console.web.live import Listener, LiveFeed
 from db import live_changes, progress, viewings
 from db.session import Record
 
 QUICK = 0.01
+ADA = Listener("ada", "192.0.2.1")
 
 
 @pytest.fixture
@@ -81,9 +84,9 @@ class CountingRecord(Record):
         return super().reading()
 
 
-async def _take(feed: LiveFeed, count: int, into: list[Any]) -> None:
+async def _take(feed: LiveFeed, listener: Listener, count: int, into: list[Any]) -> None:
     """Events until there are so many that say something."""
-    async for event in feed.events():
+    async for event in feed.events(listener):
         if event is not None:
             into.append(event)
         if len(into) == count:
@@ -98,7 +101,8 @@ def test_one_poller_tells_every_listener(site: ConsoleSite) -> None:
 
     async def listen() -> None:
         feed = LiveFeed(record, QUICK)
-        tasks = [asyncio.create_task(_take(feed, 3, one)) for one in heard]
+        people = [Listener(f"person{number}", "192.0.2.1") for number in range(len(heard))]
+        tasks = [asyncio.create_task(_take(feed, *one)) for one in zip(people, repeat(3), heard)]
         while feed.listeners < len(heard) or CountingRecord.readings < 4:
             await asyncio.sleep(QUICK)
         progress.report(site.record, job, "segment", 0.5)
@@ -122,7 +126,7 @@ def test_nothing_is_missed_once_the_stream_is_ready(site: ConsoleSite) -> None:
     """A page that is fetched again when it is told `ready`, and at each change after it, is never behind the record."""
 
     async def listen() -> list[Any]:
-        events = LiveFeed(site.record, QUICK).events()
+        events = LiveFeed(site.record, QUICK).events(ADA)
         assert await anext(events) is None
         site.receive("1.2.5")  # while the page that was made before connects: it is told to look again
         heard = [await anext(events)]
@@ -139,7 +143,7 @@ def test_streams_end_when_the_process_does(site: ConsoleSite) -> None:
 
     async def listen() -> int:
         feed = LiveFeed(site.record, QUICK)
-        events = feed.events()
+        events = feed.events(ADA)
         assert await anext(events) is None
         feed.stop()
         return len([event async for event in events])
@@ -165,6 +169,42 @@ def test_events_are_for_who_may_read(site: ConsoleSite) -> None:
     with signed_in(site, roles=("auditor",)) as client:
         assert client.get("/events").status_code == 403
     with signed_in(site, roles=("viewer",)) as client:
-        feed = client.app.state.live_feed  # type: ignore[attr-defined]
-        feed._listeners = {object() for _ in range(live.MOST_LISTENERS)}
+        _fill(client, [Listener(f"person{number}", f"192.0.2.{number}") for number in range(live.MOST_LISTENERS)])
         assert client.get("/events").status_code == 503
+
+
+def test_nobody_takes_all_streams(site: ConsoleSite) -> None:
+    """A person has a share of them and so has an address; others still follow. The sentence says what happens now."""
+    for taken, sentence in (
+        ([Listener("vera", f"192.0.2.{number}") for number in range(live.MOST_OF_A_PERSON)], "you have too many pages"),
+        ([Listener(f"p{number}", "127.0.0.1") for number in range(live.MOST_OF_AN_ADDRESS)], "this address has too"),
+    ):
+        with signed_in(site, roles=("viewer",), name="vera") as client:
+            feed = _fill(client, taken)
+            answer = client.get("/events")
+            assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
+            assert answer.json()["detail"].startswith(sentence)
+            feed.check_room(Listener("otto", "192.0.2.200"))
+    feed.check_room(Listener("", "192.0.2.200"))
+
+
+def test_streams_that_came_in_together_are_counted_as_well(site: ConsoleSite) -> None:
+    """Requests that were all let in before the first one was counted: those that are too many end at once."""
+
+    async def listen() -> list[int]:
+        feed = LiveFeed(site.record, QUICK)
+        streams = [feed.events(ADA) for _ in range(live.MOST_OF_A_PERSON + 3)]
+        begun = [await anext(stream, "over") for stream in streams]
+        counted = feed.listeners
+        for stream in streams:
+            await stream.aclose()
+        return [begun.count(None), begun.count("over"), counted, feed.listeners]
+
+    most = live.MOST_OF_A_PERSON
+    assert asyncio.run(asyncio.wait_for(listen(), 10)) == [most, 3, most, 0]
+
+
+def _fill(client: TestClient, taken: Sequence[Listener]) -> LiveFeed:
+    feed: LiveFeed = client.app.state.live_feed  # type: ignore[attr-defined]
+    feed._listeners = {asyncio.Queue(): listener for listener in taken}
+    return feed

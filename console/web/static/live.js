@@ -1,9 +1,10 @@
 // Keeps [data-live] parts of the page as the record is, from the events of /events (console/web/live.py).
 // "ready" and "change", which names studies: the page is fetched again and what differs is changed in place.
-// "progress" moves bars.
+// "progress" moves bars. A page that gets no stream, because too many are open, looks at the record twice a minute.
 import { showAges } from "./page.js";
 
 const LEAST_PAUSE_MS = 700;
+const WITHOUT_STREAM_MS = 30000;
 const shown = document.getElementById("live-state");
 const stages = new Map();
 let waiting = null;
@@ -64,9 +65,10 @@ async function refresh() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (answer.redirected || !answer.ok) { // signed out, or the study is gone
-      setState(false);
+      setState("off");
       return;
     }
+    if (again !== null) setState("slow");
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of parts()) {
       const other = fresh.getElementById(part.id);
@@ -75,7 +77,7 @@ async function refresh() {
     showAges();
     document.dispatchEvent(new CustomEvent("vesselq:changed"));
   } catch {
-    setState(false);
+    setState("off");
   }
 }
 
@@ -83,11 +85,13 @@ function refreshSoon() {
   if (waiting === null) waiting = setTimeout(refresh, Math.max(60, LEAST_PAUSE_MS - (performance.now() - last)));
 }
 
-function setState(on) {
+/** Say whether the page follows the record: "on", "slow" or "off". */
+function setState(state) {
   if (!shown) return;
-  const text = on ? shown.dataset.on : shown.dataset.off;
+  const text = shown.dataset[state];
   if (shown.textContent !== text) shown.textContent = text;
-  shown.classList.toggle("off", !on);
+  shown.classList.toggle("off", state === "off");
+  shown.classList.toggle("slow", state === "slow");
 }
 
 function onChange({ studies }) {
@@ -108,20 +112,32 @@ function onProgress({ jobs }) {
 }
 
 let source = null;
+let again = null;
 
 function connect() {
+  again = null;
   source = new EventSource("/events");
-  source.addEventListener("open", () => setState(true));
+  source.addEventListener("open", () => setState("on"));
   source.addEventListener("ready", refreshSoon); // what changed since the page was made, or while nobody listened
-  source.addEventListener("error", () => setState(false));
+  source.addEventListener("error", onError);
   source.addEventListener("change", (event) => onChange(JSON.parse(event.data)));
   source.addEventListener("progress", (event) => onProgress(JSON.parse(event.data)));
+}
+
+function onError({ target }) {
+  if (target.readyState !== EventSource.CLOSED) { // the browser goes on trying by itself
+    setState("off");
+    return;
+  }
+  again = setTimeout(connect, WITHOUT_STREAM_MS); // refused: it would not
+  refreshSoon();
 }
 
 /** Browsers open few connections to one site: a page that nobody sees gives its own back. */
 function follow() {
   source?.close();
-  source = null;
+  clearTimeout(again);
+  source = again = null;
   if (!document.hidden) connect();
 }
 
