@@ -35,6 +35,12 @@ def drawn(kind: Kind, seed: int, size: int = 320) -> tuple[ImageStack, np.ndarra
 
 
 @cache
+def stranger(seed: int) -> np.ndarray:
+    """Return a picture that shows something else; every kind is asked about the same ones."""
+    return sample_negative(seed, 256).image
+
+
+@cache
 def found_in_drawn(segmenter: VesselnetSegmenter, kind: Kind, seed: int) -> Segmentation:
     """What the segmenter finds in a drawn picture; several tests look at it."""
     return segment(segmenter, drawn(kind, seed)[0])
@@ -58,7 +64,7 @@ def test_strangers_get_no_mask(segmenter: VesselnetSegmenter, imaging: Imaging, 
     """Of 12 texts, charts, photographs, faces and noises few get a mask, and at least so many end out of domain."""
     ends = []
     for seed in range(12):
-        image = sample_negative(seed, 256).image
+        image = stranger(seed)
         pixels = image if image.ndim == 3 else image.astype(np.float32)
         found = segment(segmenter, stack_of(pixels[None], imaging))
         ends.append(found.status)

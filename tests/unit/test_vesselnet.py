@@ -168,6 +168,12 @@ def test_working_size_follows_the_field_of_view() -> None:
     assert shape == (573, 860)
 
 
+def test_a_tiny_bright_spot_is_not_blown_up() -> None:
+    """A picture that is black but for a spot is looked at with its longer side at most twice 800 pixels."""
+    shape = preparing.working_shape((1500, 2000), 20.0, preparing.WORKING_SIZES[Imaging.FUNDUS])
+    assert shape == (1200, 1600)
+
+
 # The gate
 
 

@@ -31,6 +31,9 @@ _REDUCED = 8
 _LEAST_CONTRAST = 0.006
 """Share of the full range below which structure is not blown up: one and a half grey levels of 8 bit."""
 _CLIP = 5.0
+_NARROWEST = 0.5
+"""Share of its picture's longer side that a field of view has at least. What seems narrower is no photograph of the
+kind, or not exposed, and would be blown up to more than memory holds."""
 
 
 def intensity_of(pixels: NDArray[np.float32] | NDArray[np.uint8], imaging: Imaging) -> NDArray[np.float32]:
@@ -71,8 +74,11 @@ def field_of(intensity: NDArray[np.float32], imaging: Imaging) -> tuple[NDArray[
 
 
 def working_shape(shape: tuple[int, int], diameter: float, working_size: float) -> tuple[int, int]:
-    """Return rows and columns of a picture whose field of view is to be ``working_size`` pixels wide."""
-    factor = working_size / max(1.0, diameter)
+    """Return rows and columns of a picture whose field of view is to be ``working_size`` pixels wide.
+
+    Neither is ever more than twice ``working_size``.
+    """
+    factor = working_size / max(1.0, diameter, _NARROWEST * max(shape))
     return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
 
 
