@@ -100,6 +100,9 @@ def _spool(settings: Settings) -> Iterator[Finding]:
     folder = settings.data_folder
     while not folder.exists():
         folder = folder.parent
+    if not folder.is_dir():
+        yield Finding("spool", Health.FAILS, f"{folder} is no folder", "name another data_folder in the settings")
+        return
     free = Spool(folder).free_bytes()
     words = f"{free // 1024**2} MiB free at {settings.data_folder}"
     advice = f"free some space, or lower listener.low_water_bytes ({settings.listener.low_water_bytes // 1024**2} MiB)"

@@ -23,7 +23,7 @@ from console.commands import (
     users,
 )
 from console.quick_help import HELP_OPTIONS, QuickHelpGroup
-from dicom_core.errors import VesselqError
+from dicom_core.errors import ConfigurationError, VesselqError
 
 _EXIT_CODES = (
     "Exit codes: 0 ok; 1 the answer is no (a study failed, the chain is broken); 2 usage or configuration; "
@@ -41,6 +41,9 @@ class _Commands(QuickHelpGroup):
         except VesselqError as error:
             typer.echo(f"vesselq: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
+        except UnicodeEncodeError:  # Python keeps such octets as half a character, which no database and no page takes
+            typer.echo("vesselq: an argument is not text in UTF-8", err=True)
+            raise typer.Exit(ConfigurationError.exit_code) from None
 
 
 app = typer.Typer(

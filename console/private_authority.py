@@ -24,6 +24,8 @@ CA_KEY = "ca_key.pem"
 _FOR_THE_OWNER = 0o600
 _FOR_THE_GROUP = 0o640
 _CLOCKS_DIFFER = timedelta(hours=1)
+_LONGEST_NAME = 64
+"""Of a common name (RFC 5280 appendix A.1)."""
 _HOST_LIKE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?")
 
 
@@ -59,8 +61,10 @@ def make_authority(folder: Path, *, name: str, days: int) -> Issued:
     """Make a new authority in ``folder``.
 
     Raises:
-        ConfigurationError: There is one already, or the folder cannot be written.
+        ConfigurationError: There is one already, the folder cannot be written, or the name is none.
     """
+    if not 1 <= len(name) <= _LONGEST_NAME:
+        raise ConfigurationError(f"the name of an authority has 1 to {_LONGEST_NAME} characters")
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (

@@ -32,6 +32,8 @@ LOCKED_FOR = timedelta(minutes=15)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _HASHING = threading.BoundedSemaphore(2)
 """Each hash takes 64 MiB: sign-ins wait for each other, so that many at once cannot exhaust the memory."""
+_LEAST_NAME_THAT_TELLS = 3
+"""Shorter ones stand in any password by chance, in those that are drawn as well."""
 _REFUSED = "the name or the password is wrong, or the account is locked for a while after too many wrong passwords"
 
 
@@ -162,7 +164,8 @@ def checked_password(password: str, user_name: str) -> str:
     """
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise ConfigurationError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
-    if user_name.lower() in password.lower() or len(set(password)) < 5:
+    has_name = len(user_name) >= _LEAST_NAME_THAT_TELLS and user_name.lower() in password.lower()
+    if has_name or len(set(password)) < 5:
         raise ConfigurationError("the password is too easy to guess: leave out the name, use more different characters")
     return password
 

@@ -69,7 +69,7 @@ def create(record: Record, name: str, scopes: Iterable[str], *, days: float = DE
     if not name or not wanted:
         raise ConfigurationError("a token needs a name and at least one scope")
     if not 0 < days <= LONGEST_DAYS:
-        raise ConfigurationError(f"a token is good for at most {LONGEST_DAYS:.0f} days")
+        raise ConfigurationError(f"a token is good for more than 0 and at most {LONGEST_DAYS:.0f} days")
     secret = PREFIX + secrets.token_urlsafe(32)
     with record.writing() as transaction:
         good = (ApiToken.name == name, ApiToken.revoked_at.is_(None), ApiToken.expires_at > transaction.now)

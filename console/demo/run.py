@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from console.data_folder import make_data_folder
 from console.demo.interruption import Interruption
 from console.demo.outcome import Outcome, outcome_of, save_previews
 from console.demo.progress import LiveTable, StudyProgress
@@ -97,7 +98,7 @@ def _folder(wanted: Path | None) -> Iterator[Path]:
     """The folder of everything; a temporary one has a short name, for the unix socket of Redis."""
     if wanted is not None:
         folder = wanted.expanduser().absolute()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_data_folder(folder)
         yield folder
         return
     folder = Path(tempfile.mkdtemp(prefix="vesselq-demo-"))

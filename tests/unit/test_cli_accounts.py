@@ -109,7 +109,9 @@ def test_roles_password_disable_enable(site: ConsoleSite, run: Run) -> None:
         (("users", "enable", "nobody"), 4, "no account nobody"),
         (("tokens", "create", "x", "--scope", "write"), 2, "there are read, operate, admin, audit"),
         (("tokens", "create", "x", "--scope", "read", "--days", "1000"), 2, "at most 366"),
+        (("tokens", "create", "x", "--scope", "read", "--days", "0"), 2, "more than 0"),
         (("tokens", "revoke", "x"), 4, "no token"),
+        (("tokens", "revoke", "\udcff"), 2, "vesselq: an argument is not text in UTF-8"),
     ],
 )
 def test_mistakes_get_a_sentence(site: ConsoleSite, run: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
@@ -120,6 +122,13 @@ def test_mistakes_get_a_sentence(site: ConsoleSite, run: Run, arguments: tuple[s
     assert result.stdout == ""
     assert [(one.user_name, one.disabled_at) for one in accounts.accounts(site.record)] == [("grace", None)]
     assert api_tokens.tokens(site.record) == []
+
+
+@pytest.mark.parametrize("name", ["x", "li"])
+def test_drawn_passwords_fit_short_names(run: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letters of a name of one or two stand in many a password that was drawn: that is no reason to refuse it."""
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: "Xx1-liLI_0abcdefghij")
+    assert run("users", "add", name).exit_code == 0
 
 
 def test_tokens(site: ConsoleSite, run: Run) -> None:

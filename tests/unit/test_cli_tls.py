@@ -97,6 +97,8 @@ def test_mistakes_are_told_in_one_sentence(tmp_path: Path) -> None:
         (("show", tmp_path / "words.pem"), 2, "words.pem holds no certificate in PEM form"),
         (("show", tmp_path / "no.pem"), 2, "no.pem cannot be read"),
         (("init", "--folder", tmp_path / "words.pem"), 2, "cannot be written"),
+        (("init", "--folder", tmp_path / "new", "--name", ""), 2, "has 1 to 64 characters"),
+        (("init", "--folder", tmp_path / "new", "--name", "n" * 65), 2, "has 1 to 64 characters"),
     ):
         result = run(*arguments)
         assert result.exit_code == code, result.output

@@ -259,3 +259,14 @@ def test_program_keeps_the_libraries_of_models_offline(monkeypatch: pytest.Monke
     finally:
         os.umask(before)
     assert seen == ["1"]
+
+
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    """`demo` says so before it starts anything; `doctor` does not praise the space on the disk of the file."""
+    file = tmp_path / "notes"
+    file.write_text("nothing")
+    demo = CliRunner().invoke(app, ["demo", "--data-folder", str(file)])
+    assert (demo.exit_code, "cannot be made" in demo.stderr) == (2, True), demo.output
+    doctor = CliRunner().invoke(app, ["doctor", "--data-folder", str(file), "--json"])
+    found = {one["what"]: one for one in json.loads(doctor.stdout)["findings"]}
+    assert (doctor.exit_code, found["spool"]["health"]) == (3, "fails")
