@@ -1,5 +1,6 @@
 """``vesselq jobs`` with ``priority`` and ``resend``, ``vesselq retry`` and ``vesselq cancel``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,6 +8,9 @@ import typer
 from console import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from db.session import Record
     from dicom_core.job import Job, JobState
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, or its first six digits or more.")]
@@ -104,11 +108,12 @@ def resend(
     json: options.Json = False,
 ) -> None:
     """Send the kept result of a finished job once more: the same objects under the same UIDs."""
+    from functools import partial
+
     from db import job_actions
 
-    with options.open_record(options.settings_of(config, data_folder)) as record:
-        changed = job_actions.resend(record, job, reason or f"sent again by {options.person()}", destination)
-    _say(changed, json)
+    send_again = partial(job_actions.resend, destination=destination)
+    _act(send_again, job, reason or f"sent again by {options.person()}", config, data_folder, json)
 
 
 def retry(
@@ -121,9 +126,7 @@ def retry(
     """Try a job again: the segmentation, or the deliveries that failed."""
     from db import job_actions
 
-    with options.open_record(options.settings_of(config, data_folder)) as record:
-        changed = job_actions.retry(record, job, reason or f"tried again by {options.person()}")
-    _say(changed, json)
+    _act(job_actions.retry, job, reason or f"tried again by {options.person()}", config, data_folder, json)
 
 
 def cancel(
@@ -136,15 +139,22 @@ def cancel(
     """Stop a job; one that is running loses its lease."""
     from db import job_actions
 
-    with options.open_record(options.settings_of(config, data_folder)) as record:
-        changed = job_actions.cancel(record, job, reason or f"cancelled by {options.person()}")
-    _say(changed, json)
+    _act(job_actions.cancel, job, reason or f"cancelled by {options.person()}", config, data_folder, json)
 
 
-def _say(job: "Job", json: bool) -> None:
+def _act(
+    action: "Callable[[Record, str, str], Job]",
+    job: str,
+    reason: str,
+    config: Path | None,
+    data_folder: Path | None,
+    json: bool,
+) -> None:
     from console.output import print_json
 
+    with options.open_record(options.settings_of(config, data_folder)) as record:
+        changed = action(record, job, reason)
     if json:
-        print_json(job)
+        print_json(changed)
     else:
-        typer.echo(f"job {job.job_id} is {job.state.value} now: {job.reason}")
+        typer.echo(f"job {changed.job_id} is {changed.state.value} now: {changed.reason}")

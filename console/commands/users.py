@@ -1,5 +1,6 @@
 """``vesselq users``: who may sign in to the web pages."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,7 +8,10 @@ import typer
 from console import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from db.accounts import Account
+    from db.session import Record
 
 UserName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
 Roles = Annotated[
@@ -115,10 +119,7 @@ def disable(
     """Sign a person out everywhere and let the person in no more. The account stays: the audit log names it."""
     from db import accounts
 
-    with options.open_record(options.settings_of(config, data_folder)) as record:
-        accounts.disable(record, name)
-        changed = accounts.account(record, name)
-    _say(changed, "", json)
+    _change(accounts.disable, name, config, data_folder, json)
 
 
 def enable(
@@ -130,8 +131,16 @@ def enable(
     """Let a person sign in again, also after too many wrong passwords."""
     from db import accounts
 
+    _change(accounts.enable, name, config, data_folder, json)
+
+
+def _change(
+    change: "Callable[[Record, str], None]", name: str, config: Path | None, data_folder: Path | None, json: bool
+) -> None:
+    from db import accounts
+
     with options.open_record(options.settings_of(config, data_folder)) as record:
-        accounts.enable(record, name)
+        change(record, name)
         changed = accounts.account(record, name)
     _say(changed, "", json)
 
