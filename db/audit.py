@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from db.audit_chain import COLUMNS, FIRST_PREVIOUS_HASH, Row, canonical_detail, row_hash
 from db.audit_verification import Verification, verify
 from db.models import storable
-from db.session import Record, Transaction
+from db.session import Record, Transaction, by_driver
 from dicom_core.errors import AuditError
 
 __all__ = ["FIRST_PREVIOUS_HASH", "Event", "Outcome", "Verification", "append", "parsed_time", "record_event", "verify"]
@@ -140,14 +140,13 @@ def append(
         "",
     )
     row = (*row[:-1], row_hash(row))
-    # past the ORM and its compiler: every change of a state writes a row, so this is the busiest statement of all
-    connection.exec_driver_sql(_INSERT["?" if connection.dialect.paramstyle == "qmark" else "%s"], row)
+    by_driver(connection, _INSERT["?" if connection.dialect.paramstyle == "qmark" else "%s"], row)
     transaction.audit_head = (row[0], row[-1])  # nobody else writes while the transaction lasts
 
 
 def _last_row(connection: Connection) -> tuple[int, str]:
-    last = connection.exec_driver_sql(_SELECT_LAST).one_or_none()
-    return (last.sequence, last.row_hash) if last else (0, FIRST_PREVIOUS_HASH)
+    last: tuple[int, str] | None = by_driver(connection, _SELECT_LAST).fetchone()
+    return last or (0, FIRST_PREVIOUS_HASH)
 
 
 def _json(detail: Mapping[str, Any]) -> str:

@@ -19,7 +19,10 @@ COLUMNS = (
 )  # fmt: skip
 """Of a row; all but the last are under the hash. ``detail`` is JSON text, as it is stored."""
 Row = tuple[int, str, str, str, str, str, int, str, str, str, str, str, str, str, str, str]
+_encode = json.JSONEncoder(allow_nan=False).encode
 _canonical_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_PLAIN = frozenset({str, int, bool, float, type(None)})
+"""What JSON gives back as it was."""
 
 
 def canonical_detail(detail: Mapping[str, Any]) -> str:
@@ -29,8 +32,11 @@ def canonical_detail(detail: Mapping[str, Any]) -> str:
         TypeError: Something in it has no form in JSON.
         ValueError: A number is infinite or none.
     """
-    # once there and back: keys that are no text become text before they are sorted
-    return _canonical_encode(json.loads(json.dumps(dict(detail), allow_nan=False)))
+    content = dict(detail)
+    if not (_PLAIN.issuperset(map(type, content.values())) and all(type(key) is str for key in content)):
+        # once there and back: keys that are no text become text before they are sorted
+        content = json.loads(_encode(content))
+    return _canonical_encode(content)
 
 
 def row_hash(row: Row) -> str:

@@ -173,14 +173,34 @@ def _first_line(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", error)).strip().splitlines()[0]
 
 
+def by_driver(connection: Connection, statement: str, values: tuple[Any, ...] = ()) -> Any:
+    """Run a statement that every transaction needs, and give the driver's cursor: SQLAlchemy takes longer than it does.
+
+    Args:
+        connection: Of the engine.
+        statement: In the dialect of the driver.
+        values: In their order.
+
+    Raises:
+        DBAPIError: What ``Connection.execute`` would raise.
+    """
+    driver = connection.dialect.loaded_dbapi
+    try:
+        return connection.connection.driver_connection.execute(statement, values)  # type: ignore[union-attr]  is open
+    except driver.Error as error:
+        raise DBAPIError.instance(
+            statement, None, error, driver.Error, hide_parameters=True, dialect=connection.dialect
+        ) from error
+
+
 def _lock(connection: Connection) -> None:
     postgresql = connection.dialect.name == "postgresql"
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})" if postgresql else "BEGIN IMMEDIATE")
+    by_driver(connection, f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})" if postgresql else "BEGIN IMMEDIATE")
 
 
 def _clock(connection: Connection) -> datetime:
     if connection.dialect.name == "postgresql":
-        moment: datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+        moment: datetime = by_driver(connection, "SELECT clock_timestamp()").fetchone()[0]
         return moment.astimezone(UTC)
     return datetime.now(UTC)  # what SQLite would say: it runs in this process and has no clock of its own
 

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 import pytest
 from record_story import events, listener, queued
 from sqlalchemy import Result, select, text
+from sqlalchemy.exc import IntegrityError
 
 import db.session
-from db import jobs, processes, reports
+from db import audit, jobs, processes, reports
+from db.audit import Event
 from db.models import AuditEvent, JobRow, Process
-from db.session import Record
+from db.session import Record, by_driver
 from dicom_core.errors import NotFoundError, UnavailableError
 
 
@@ -156,3 +158,42 @@ def test_processes_announce_beat_and_stop(record, clock):
     assert events(record)[1].detail == {"device": "cpu"}
     with record.reading() as session:
         assert session.scalars(select(AuditEvent.process)).all() == ["test/0"] * 3
+
+
+def test_a_session_is_made_only_when_it_is_asked_for(record):
+    """Two askers get the same; what it holds at the end of the block is written, after an error it is not."""
+    listener_id = listener(record)
+    with record.writing() as transaction:
+        audit.append(transaction, Event.AUDIT_READ)
+        assert transaction._session is None
+        transaction.session.get_one(Process, listener_id).doing = "first"
+        assert transaction.session is transaction.session
+
+    def fail() -> None:
+        with record.writing() as transaction:
+            transaction.session.get_one(Process, listener_id).doing = "second"
+            transaction.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with record.reading() as session:
+        assert session.get_one(Process, listener_id).doing == "first"
+    assert [event.event for event in events(record)].count("audit-read") == 1
+
+
+def test_what_the_driver_refuses_is_told_as_by_sqlalchemy(record):
+    """The kind of error, without the values; the transaction leaves nothing behind."""
+    mark = "?" if record.engine.dialect.name == "sqlite" else "%s"
+    statement = f"INSERT INTO processes (process_id, kind) VALUES ({mark}, {mark})"  # noqa: S608  constants
+
+    def write() -> None:
+        with record.writing() as transaction:
+            audit.append(transaction, Event.AUDIT_READ)
+            by_driver(transaction.connection, statement, ("p1", "SECRET"))
+
+    with pytest.raises(IntegrityError) as refused:
+        write()
+    assert "[SQL: INSERT" in str(refused.value)
+    assert "[parameters" not in str(refused.value)
+    assert not events(record)
