@@ -23,7 +23,7 @@ from db.audit import Event, Outcome
 from db.session import Record
 from db.sign_in_sessions import SignedIn
 from dicom_core.errors import NotAllowedError, NotSignedInError
-from dicom_core.roles import EVERY_SCOPE, Scope
+from dicom_core.roles import EVERY_SCOPE, SCOPES_OF, Scope
 
 PUBLIC = frozenset(
     {
@@ -110,8 +110,10 @@ class Needs:
             caller,
             {"needs": self.scope.value, "method": request.method, "path": getattr(route, "path", "")},
         )
-        raise NotAllowedError(f"your {'token' if caller.kind == 'token' else 'account'} may not do this: "
-                              f"it needs the scope {self.scope.value}")  # fmt: skip
+        if caller.kind == "token":
+            raise NotAllowedError(f"your token may not do this: it needs the scope {self.scope.value}")
+        role = next(role for role, scopes in SCOPES_OF.items() if self.scope in scopes)
+        raise NotAllowedError(f"your account may not do this: it needs the role {role.value}")
 
 
 def needs(scope: Scope | str) -> Callable[[Request], Caller]:

@@ -24,6 +24,7 @@ from console.output import software_version
 from console.web import words
 from console.web.forms import csrf_field
 from console.web.languages import LANGUAGES, language_of, translate
+from console.web.sentences import in_language
 
 TEMPLATES = Path(__file__).parent / "templates"
 APPEARANCES = {"auto": "As the computer", "light": "Light", "dark": "Dark"}
@@ -90,6 +91,7 @@ def environment(language: str) -> Environment:
         "brief": brief,
         "size": shown_size,
         "plain": plain_text,
+        "said": partial(in_language, language),
         "duration": partial(shown_duration, word),
         "thousands": lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from jinja2.ext import extract_from_ast
 
-from console.web import languages, rendering, words
+from console.web import languages, rendering, sentences, words
 from console.web.languages import LANGUAGES, translate
 
 NAMES_IN_BRACES = re.compile(r"{\w+}")
@@ -32,6 +32,8 @@ def _texts() -> Iterator[tuple[str, str]]:
             yield text, "words.py"
     for _, text, _ in rendering.NAVIGATION:
         yield text, "rendering.py"
+    for text in sentences.SENTENCES:
+        yield text, "sentences.py"
     for unit in ("s", "min", "h", "d"):
         yield f"{{number}} {unit}", "rendering.py"
 

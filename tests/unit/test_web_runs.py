@@ -134,7 +134,7 @@ def test_no_page_elsewhere_may_ask_first(site: Site) -> None:
 def test_other_roles_may_not_ask(site: Site, roles: tuple[str, ...]) -> None:
     """Only who operates may have a series segmented again; the refusal is in the audit log."""
     answer = signed_in(site, roles).post(site.address, json=site.body())
-    assert (answer.status_code, "scope operate" in answer.json()["detail"]) == (403, True)
+    assert (answer.status_code, "role operator" in answer.json()["detail"]) == (403, True)
     assert site.jobs() == 1
     (row,) = audit_rows(site.record, AuditQuery(event="access-refused"))
     assert (row.user, row.address, row.detail["needs"]) == ("-".join(roles) or "nothing", "127.0.0.1", "operate")
