@@ -15,11 +15,11 @@ from dicom_core.prompt import Question
 from worker.image_stack import Arrangement, ImageStack, Imaging
 from worker.segmenters import registry
 from worker.segmenters.interface import Prompt, Segmentation, Status
-from worker.segmenters.vesselnet import preparing, weights
+from worker.segmenters.vesselnet import looking, preparing, weights
 from worker.segmenters.vesselnet.gate import BLANK, is_blank, known_frames
 from worker.segmenters.vesselnet.network import CHANNELS, KINDS, STRIDE, VesselNetwork
 from worker.segmenters.vesselnet.segmenter import VesselnetSegmenter
-from worker.segmenters.vesselnet.windows import look
+from worker.segmenters.vesselnet.windows import WINDOW, look
 
 
 def segment(segmenter: VesselnetSegmenter, stack: ImageStack) -> Segmentation:
@@ -358,6 +358,30 @@ def test_large_photograph_in_bounded_size(tmp_path: Path) -> None:
     large = small.repeat(32, axis=1).repeat(32, axis=2)
     found = segment(VesselnetSegmenter(weights=str(weights_folder(tmp_path))), stack_of(large, Imaging.FUNDUS))
     assert found.probability.shape == (1, 1, 2336, 3520)
+
+
+def test_small_field_of_view_is_looked_at_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a picture that is mostly surround only the field of view is looked at, and found again at its place."""
+    pixels = np.zeros((1, 400, 600), np.float32)
+    pixels[0, 200:360, 400:560] = np.random.default_rng(0).integers(60, 200, (160, 160))
+    pieces: list[tuple[int, ...]] = []
+
+    def noted(network: VesselNetwork, pictures: torch.Tensor, kind: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pieces.append(tuple(pictures.shape[-2:]))
+        return look(network, pictures, kind)
+
+    monkeypatch.setattr(looking, "look", noted)
+    found = segment(
+        VesselnetSegmenter(weights=str(weights_folder(tmp_path)), gate=False), stack_of(pixels, Imaging.FUNDUS)
+    )
+    assert all(max(piece) <= WINDOW for piece in pieces)
+    assert len(pieces) == 1
+    rows, columns = np.nonzero(found.probability[0, 0])
+    assert rows.min() >= 200
+    assert columns.min() >= 400
+    assert rows.max() < 360
+    assert columns.max() < 560
+    assert len(rows) > 20000
 
 
 def test_half_precision_is_close(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from worker.segmenters.vesselnet.windows import WINDOW, look
 
 _BYTES_PER_PIXEL = 700
 """Peak memory of the network for each pixel of the pictures that it looks at together, in float32."""
+_EVERYTHING = (slice(None), slice(None))
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
@@ -89,9 +90,13 @@ class Eye:
         if bright and imaging is Imaging.XRAY_ANGIOGRAPHY:
             # A display turned over shows the leaves of the collimator white.
             shown = shown & field_of(1 - intensity, imaging)[0]
-        shape = working_shape(shown.shape, diameter, self.working_size(imaging))
         probability = np.zeros(intensity.shape, np.float16)
         known = np.full(len(intensity), BLANK)
+        size = self.working_size(imaging)
+        # as in training the network sees what surrounds the field of view, but not for the price of further pieces
+        box = _EVERYTHING if max(working_shape(shown.shape, diameter, size)) <= WINDOW else _box(shown)
+        inside, intensity, shown = probability[:, *box], intensity[:, *box], shown[box]
+        shape = working_shape(shown.shape, diameter, size)
         seeing = [n for n, frame in enumerate(intensity) if not is_blank(frame, shown)]
         # One by one the pictures stay in a CPU's caches; a GPU wants many.
         most = max(1, self.memory_bytes // (min(shape[0] * shape[1], WINDOW**2) * _BYTES_PER_PIXEL))
@@ -99,7 +104,7 @@ class Eye:
         for start in range(0, len(seeing), step):
             frames = seeing[start : start + step]
             found, sure = self._look(intensity[frames], shown, shape, KINDS.index(imaging), fit, bright=bright)
-            probability[frames] = found * shown
+            inside[frames] = found * shown
             known[frames] = sure
             progress(min(1.0, (start + step) / len(seeing)))
         return Looked(probability, known, diameter)
@@ -130,3 +135,11 @@ class Eye:
         size = intensity.shape[-2:]
         full = F.interpolate(fit.slope * logits + fit.offset, size=size, mode="bilinear", align_corners=False)
         return torch.sigmoid(full)[:, 0].half().cpu().numpy(), known.double().cpu().numpy()
+
+
+def _box(shown: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return rows and columns around the field of view."""
+    if not shown.any():
+        return _EVERYTHING
+    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
