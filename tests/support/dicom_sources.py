@@ -13,6 +13,7 @@ classes, where Debian's 2022 version follows an older edition of the Standard an
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ SOP_CLASSES = {
 # --- pixels -----------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=32)
 def vessel_profile(frames: int, rows: int, columns: int) -> NDArray[np.float32]:
     """How much vessel each pixel holds: ``(frames, rows, columns)`` float32 in [0, 1].
 
@@ -58,9 +60,9 @@ def vessel_profile(frames: int, rows: int, columns: int) -> NDArray[np.float32]:
         (x - columns * (0.50 + 0.15 * np.sin(2 * math.pi * y / rows + phase)), 0.035),
     )
     profiles = [np.exp(-0.5 * (distance / max(1.0, width * size)) ** 2) for distance, width in tubes]
-    return np.maximum.reduce([np.broadcast_to(profile, (frames, rows, columns)) for profile in profiles]).astype(
-        np.float32
-    )
+    profile = np.maximum.reduce([np.broadcast_to(one, (frames, rows, columns)) for one in profiles]).astype(np.float32)
+    profile.flags.writeable = False  # many share it
+    return profile
 
 
 def vessel_mask(frames: int, rows: int, columns: int) -> NDArray[np.bool_]:
