@@ -4,8 +4,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from db.models import JobRow
 from db.queue_reports import processes
@@ -16,6 +17,8 @@ from dicom_core.job import JobState
 MOST_JOBS = 1000
 """Of the queue; what comes after them has no estimate."""
 _LAST_JOBS = 200
+_ENDED_JOBS = 2000
+"""Among the latest that ended, however they did, those that made something are looked for."""
 _MADE = (JobState.DONE, JobState.NO_VESSEL_FOUND, JobState.SENT, JobState.COMMITTED, JobState.PURGED)
 
 
@@ -35,26 +38,44 @@ def seconds_to_result(record: Record) -> dict[str, float]:
     workers = sum(one.alive for one in processes(record) if one.kind == "worker")
     now = record.now()
     with record.reading() as session:
-        done = session.execute(
-            select(JobRow.segmenter, JobRow.result)
-            .where(JobRow.finished_at.is_not(None), JobRow.state.in_(_MADE))
-            .order_by(JobRow.finished_at.desc())
-            .limit(_LAST_JOBS)
-        ).all()
         open_jobs = session.execute(
             select(JobRow.job_id, JobRow.segmenter, JobRow.state, JobRow.started_at)
             .where(JobRow.state.in_((JobState.RUNNING, JobState.QUEUED)))
             .order_by(JobRow.state.desc(), JobRow.queue_key)
             .limit(MOST_JOBS)
         ).all()
+        if not workers or not open_jobs:
+            return {}
+        done = session.execute(_last_made()).all()
     usual = _usual_seconds([(segmenter, sum(stage_seconds(result or {}).values())) for segmenter, result in done])
-    if not workers or not usual:
+    if not usual:
         return {}
     waiting = [
         _Waiting(job_id, _left(usual.get(segmenter, usual[""]), started_at if state == JobState.RUNNING else None, now))
         for job_id, segmenter, state, started_at in open_jobs
     ]
     return _spread(waiting, workers)
+
+
+def _last_made() -> Select[tuple[str, dict[str, Any]]]:
+    """Segmenter and result of the last jobs that made something.
+
+    In two steps: asked at once, SQLite takes the index of the states and sorts all jobs that ever ended.
+    """
+    ended = (
+        select(JobRow.job_id, JobRow.state)
+        .where(JobRow.finished_at.is_not(None))
+        .order_by(JobRow.finished_at.desc())
+        .limit(_ENDED_JOBS)
+        .subquery()
+    )
+    return (
+        select(JobRow.segmenter, JobRow.result)
+        .join(ended, ended.c.job_id == JobRow.job_id)
+        .where(ended.c.state.in_(_MADE))
+        .order_by(JobRow.finished_at.desc())
+        .limit(_LAST_JOBS)
+    )
 
 
 def _usual_seconds(times: list[tuple[str, float]]) -> dict[str, float]:

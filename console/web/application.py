@@ -38,6 +38,7 @@ from console.web.answers import answer_error
 from console.web.doorkeeper import Doorkeeper
 from console.web.forms import is_https
 from console.web.interface import describe
+from console.web.list_facts import ListFacts
 from console.web.rate_limits import RateLimit
 from db.session import Record
 from dicom_core.errors import VesselqError
@@ -104,6 +105,7 @@ def make_application(settings: Settings, record: Record) -> FastAPI:
     application.state.settings = settings
     application.state.record = record
     application.state.live_feed = live.LiveFeed(record)
+    application.state.list_facts = ListFacts(record)
     application.state.sign_ins = RateLimit(settings.web.sign_ins_per_minute)
     application.include_router(metrics.router(settings, record))
     for room in _ROOMS:

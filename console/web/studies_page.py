@@ -1,5 +1,6 @@
 """The first page: studies, the latest first, with filters and search. It follows the record by live events."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -9,9 +10,10 @@ from fastapi.responses import HTMLResponse
 
 from console.web import words
 from console.web.access import Reader
+from console.web.list_facts import ListFacts
 from console.web.rendering import page
 from console.web.request_values import TheRecord, TheSettings, refuse
-from db import estimates, jobs, queue_reports, study_lists
+from db import estimates, queue_reports, study_lists
 from db.models import storable
 from db.session import Record
 from db.study_lists import StudyLine, StudySearch
@@ -36,6 +38,7 @@ def studies_page(
     before: Annotated[str, Query(max_length=100)] = "",
 ) -> HTMLResponse:
     """Studies that fit what is asked."""
+    facts: ListFacts = request.app.state.list_facts
     wanted = _search(record, storable(q.strip()), state, storable(modality), days, before)
     found = study_lists.search(record, wanted)
     asked = {"q": q, "state": state, "modality": modality, "days": days}
@@ -47,8 +50,8 @@ def studies_page(
             "older": _older(found, asked) if len(found) > PAGE_STUDIES else "",
             "asked": asked,
             "is_filtered": any(asked.values()) or bool(before),
-            "modalities": study_lists.modalities(record),
-            "counts": _counts(record),
+            "modalities": facts.modalities(),
+            "counts": _counts(record, facts.counts()),
             "seconds_left": estimates.seconds_to_result(record),
             "listener": settings.listener,
         },
@@ -89,9 +92,8 @@ def _older(found: list[StudyLine], asked: dict[str, str]) -> str:
     return "/?" + urlencode({**{name: value for name, value in asked.items() if value}, "before": position})
 
 
-def _counts(record: Record) -> list[dict[str, Any]]:
+def _counts(record: Record, by_state: Mapping[str, int]) -> list[dict[str, Any]]:
     """How much is in which state, for the line of numbers above the list."""
-    by_state = jobs.counts_by_state(record)
     failed = sum(by_state.get(state, 0) for state in study_lists.STATES_OF["failed"])
     return [
         {"name": "Receiving", "state": "RECEIVING", "count": queue_reports.studies_receiving(record), "tone": "busy"},
