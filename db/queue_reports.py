@@ -10,6 +10,7 @@ from sqlalchemy import case, func, select
 
 from db.models import DeliveryRow, JobProgress, JobRow, Process, Study
 from db.processes import SILENT_AFTER_SECONDS
+from db.reports import ProcessSummary
 from db.session import Record
 from dicom_core.job import DeliveryState, JobState
 from dicom_core.study import StudyState
@@ -88,7 +89,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessState:
+class ProcessState(ProcessSummary):
     """A process and whether it lives.
 
     Attributes:
@@ -96,16 +97,7 @@ class ProcessState:
         resources: What a worker says of its memory and devices.
     """
 
-    process_id: str
-    kind: str
-    host: str
-    pid: int
-    version: str
-    started_at: datetime
-    last_seen_at: datetime
-    stopped_at: datetime | None
     alive: bool
-    doing: str
     resources: Mapping[str, Any]
 
 

@@ -1,7 +1,7 @@
 """Read-only answers for operators and auditors: what happened to a study, which jobs exist, what the audit log says."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from sqlalchemy import select
@@ -11,30 +11,26 @@ from db import study_lists
 from db.jobs import as_job
 from db.models import DeliveryRow, JobRow, Process, ResultRow, Study
 from db.session import Record
+from db.study_lists import StudyFacts, StudyLine
 from dicom_core.errors import NotFoundError
 from dicom_core.job import Job, JobState
 
 
 @dataclass(frozen=True, slots=True)
-class StudySummary:
-    """One line of the list of studies.
+class StudySummary(StudyFacts):
+    """One study with as little as possible of its jobs.
 
     Attributes:
         job_states: States of the jobs of the current result set: the newest job of each series.
-        modalities: Of its series, sorted.
     """
 
-    study_instance_uid: str
-    state: str
-    generation: int
-    modalities: tuple[str, ...]
-    series: int
-    instances: int
-    first_received_at: datetime
-    last_received_at: datetime
-    completed_at: datetime | None
-    calling_ae_title: str
     job_states: tuple[str, ...]
+
+    @classmethod
+    def of(cls, line: StudyLine) -> "StudySummary":
+        """Of a line of the list."""
+        known = {one.name: getattr(line, one.name) for one in fields(StudyFacts)}
+        return cls(**known, job_states=tuple(job.state for job in line.jobs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +82,7 @@ def studies(record: Record, *, study_instance_uid: str = "", state: str = "", li
     if state:
         statement = statement.where(study_lists.with_state(state))
     with record.reading() as session:
-        return [
-            StudySummary(
-                study_instance_uid=line.study_instance_uid,
-                state=line.state,
-                generation=line.generation,
-                modalities=line.modalities,
-                series=line.series,
-                instances=line.instances,
-                first_received_at=line.first_received_at,
-                last_received_at=line.last_received_at,
-                completed_at=line.completed_at,
-                calling_ae_title=line.calling_ae_title,
-                job_states=tuple(job.state for job in line.jobs),
-            )
-            for line in study_lists.lines(session, session.scalars(statement).all())
-        ]
+        return [StudySummary.of(line) for line in study_lists.lines(session, session.scalars(statement).all())]
 
 
 def study(record: Record, study_instance_uid: str) -> StudySummary:

@@ -49,13 +49,12 @@ class JobLine:
 
 
 @dataclass(frozen=True, slots=True)
-class StudyLine:
-    """One study.
+class StudyFacts:
+    """What is known of a study before its jobs.
 
     Attributes:
         modalities: Of its series, sorted.
         calling_ae_title: Of one of the associations that brought it.
-        jobs: Those that count: the newest of each series.
     """
 
     study_instance_uid: str
@@ -67,8 +66,18 @@ class StudyLine:
     first_received_at: datetime
     last_received_at: datetime
     completed_at: datetime | None
-    patient_hash: str
     calling_ae_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyLine(StudyFacts):
+    """One study in the list.
+
+    Attributes:
+        jobs: Those that count: the newest of each series.
+    """
+
+    patient_hash: str
     jobs: tuple[JobLine, ...]
 
 
