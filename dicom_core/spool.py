@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dicom_core.errors import SpoolDamagedError, SpoolError, SpoolFullError
+from dicom_core.growing_hash import GrowingHash, HashThreads
 
 PREAMBLE = bytes(128) + b"DICM"
 """PS3.10 section 7.1. Zeros: a preamble from the wire could make the file an executable as well."""
@@ -51,13 +52,13 @@ class IncomingFile:
         self._spool = spool
         self._path = spool.path(f"tmp/{secrets.token_hex(16)}.part")
         self._kept = False
-        self._hash = hashlib.sha256()
         self._meta_hash = hashlib.sha256(file_meta)
         self._size = len(PREAMBLE) + len(file_meta)
         try:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
         except OSError as error:
             raise _spool_error("a file in the spool cannot be made", error) from error
+        self._hash = GrowingHash(spool.hash_threads, self._descriptor, self._size)
         try:
             self._write_all(PREAMBLE + file_meta)
         except OSError as error:
@@ -71,24 +72,24 @@ class IncomingFile:
             SpoolFullError: The disk is full.
             SpoolError: The disk does not take the bytes.
         """
-        for piece in pieces:
-            self._hash.update(piece)
-            self._size += len(piece)
         try:
             self._write_all(*pieces)
+            self._size += sum(map(len, pieces))
+            self._hash.written(pieces)
         except OSError as error:
             raise _spool_error("a file in the spool cannot be written", error) from error
 
     def keep(self, sop_instance_uid: str) -> SpooledFile:
         """Synchronise the bytes and give the file its final name. The caller synchronises the folder."""
-        sha256 = self._hash.hexdigest()
-        # the meta too: equal bytes under another transfer syntax are another object and must not replace this file
-        self._meta_hash.update(sha256.encode())
-        name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]}-{self._meta_hash.hexdigest()[:32]}.dcm"
-        path = f"instances/{name[:2]}/{name}"
         try:
             os.fsync(self._descriptor)
+            sha256 = self._hash.hexdigest()
             self._close()
+            # the meta too: equal bytes under another transfer syntax are another object and must not replace this file
+            self._meta_hash.update(sha256.encode())
+            content = self._meta_hash.hexdigest()[:32]
+            name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]}-{content}.dcm"
+            path = f"instances/{name[:2]}/{name}"
             self._path.rename(self._spool.path(path))
             self._kept = True
         except OSError as error:
@@ -106,6 +107,7 @@ class IncomingFile:
 
     def _close(self) -> None:
         if self._descriptor >= 0:
+            self._hash.stop()
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
@@ -123,6 +125,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.hash_threads = HashThreads()
         self._name = str(folder)
 
     def prepare(self) -> None:

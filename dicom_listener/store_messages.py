@@ -31,7 +31,8 @@ _COMMAND, _LAST = 1, 2
 _NONE_YET = CommandSet(0, 0, b"", b"", b"")
 _RESPONSE_HEADER = struct.Struct(">BBLLBB")
 _P_DATA_TF = 4
-_MOST_PIECES = 512
+_MOST_PIECES, _ENOUGH_BYTES = 512, 128 * 1024
+"""Gathered before they are written: few system calls, and soon enough for the hash to begin beside."""
 _FREE_FRAGMENTS, _LEAST_FRAGMENT_BYTES = 4096, 256
 """An object may have this many fragments of any size, and more when they are this long on average."""
 
@@ -70,6 +71,7 @@ class StoreMessages:
         self._context_id = 0
         self._incoming: IncomingInstance | None = None
         self._pieces: list[memoryview] = []
+        self._gathered = 0
         self._fragments = 0
         self._size = 0
         self.deadline = float("inf")
@@ -94,14 +96,14 @@ class StoreMessages:
 
     def flush(self) -> None:
         """Write what was gathered: the memory that it lies in is about to be used again."""
-        pieces, self._pieces = self._pieces, []
+        pieces, self._pieces, self._gathered = self._pieces, [], 0
         if pieces and self._incoming is not None:
             self._incoming.write(*pieces)
 
     def abandon(self) -> None:
         """Leave nothing behind of an object that will not be received to the end."""
         incoming, self._incoming = self._incoming, None
-        self._pieces = []
+        self._pieces, self._gathered = [], 0
         if incoming is not None:
             incoming.abandon()
 
@@ -148,9 +150,10 @@ class StoreMessages:
     def _data_fragment(self, incoming: IncomingInstance, control: int, payload: memoryview) -> None:
         self._count(len(payload))
         self._pieces.append(payload)
+        self._gathered += len(payload)
         if control & _LAST:
             self._finish(incoming)
-        elif len(self._pieces) >= _MOST_PIECES:
+        elif len(self._pieces) >= _MOST_PIECES or self._gathered >= _ENOUGH_BYTES:
             self.flush()
 
     def _count(self, size: int) -> None:

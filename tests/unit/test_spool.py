@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import random
 import stat
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from dicom_core import spool as spool_module
 from dicom_core.errors import SpoolDamagedError, SpoolError, SpoolFullError
+from dicom_core.growing_hash import WORTH_A_THREAD_BYTES, HashThreads
 from dicom_core.spool import PREAMBLE, Spool, data_set_hash, keep_file
 
 META = bytes.fromhex("02000000554c0400") + (4).to_bytes(4, "little") + b"meta"
@@ -235,3 +237,51 @@ def test_a_result_is_made_durable_under_its_name(tmp_path, monkeypatch):
     assert folders == [final.parent, final.parent.parent]
     with pytest.raises(SpoolError, match="result"):
         keep_file(temporary, final)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_long_object_has_the_same_name_and_hash_whoever_hashes(spool, cores):
+    """With a thread beside the writing and without."""
+    spool.hash_threads = HashThreads(cores)
+    pixels = random.Random(7).randbytes(3 * WORTH_A_THREAD_BYTES + 1)
+    with spool.receive(META) as incoming:
+        incoming.write(DATA)
+        incoming.write(pixels[:100_000], memoryview(pixels)[100_000:])
+        kept = incoming.keep(UID)
+    assert kept.sha256 == hashlib.sha256(DATA + pixels).hexdigest()
+    assert spool.path(kept.path).read_bytes() == PREAMBLE + META + DATA + pixels
+    assert kept.size_bytes == len(PREAMBLE + META + DATA + pixels)
+    spool.verify(kept.path, kept.sha256)
+
+
+def test_a_long_object_that_cannot_be_read_back_is_not_kept(spool, monkeypatch):
+    """The disk lost what it took: an error of the spool, the cause kept, nothing left."""
+    spool.hash_threads = HashThreads(2)
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def receive() -> None:
+        with spool.receive(META) as incoming:
+            monkeypatch.setattr(os, "pread", fail)
+            incoming.write(bytes(WORTH_A_THREAD_BYTES))
+            incoming.keep(UID)
+
+    with pytest.raises(SpoolError, match="durable") as caught:
+        receive()
+    assert caught.value.__cause__.errno == errno.EIO
+    assert _files(spool) == []
+
+
+def test_a_long_object_that_is_cut_off_leaves_nothing(spool):
+    """Neither file nor descriptor, though another thread was reading it, and the core is free again."""
+    spool.hash_threads = HashThreads(2)
+    with spool.receive(META) as incoming:
+        incoming.write(bytes(20 * WORTH_A_THREAD_BYTES))
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  descriptors, not files
+    for _ in range(3):
+        with spool.receive(META) as incoming:
+            incoming.write(bytes(20 * WORTH_A_THREAD_BYTES))
+    assert _files(spool) == []
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert spool.hash_threads.free
