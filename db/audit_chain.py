@@ -18,6 +18,9 @@ COLUMNS = (
     "study_instance_uid", "job_id", "detail", "previous_hash", "row_hash",
 )  # fmt: skip
 """Of a row; all but the last are under the hash. ``detail`` is JSON text, as it is stored."""
+# the detail as text, and not as an object: one that is no JSON any more is a finding, not an error
+SELECTED = ", ".join("CAST(detail AS TEXT)" if name == "detail" else f'"{name}"' for name in COLUMNS)
+"""The columns in SQL."""
 Row = tuple[int, str, str, str, str, str, int, str, str, str, str, str, str, str, str, str]
 _encode = json.JSONEncoder(allow_nan=False).encode
 _canonical_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode

@@ -6,26 +6,28 @@ what a chain cannot: an end that was cut off, and rows that were replaced and ch
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 from typing import cast as typed
 
-from sqlalchemy import CursorResult, Text, cast, select
+from sqlalchemy import CursorResult, Text, cast, func, select
 from sqlalchemy.orm import Session
 
-from db.audit_chain import COLUMNS, FIRST_PREVIOUS_HASH, Row, problem_of
+from db.audit_chain import FIRST_PREVIOUS_HASH, SELECTED, Row, problem_of
 from db.audit_checkpoints import Checkpoint
+from db.audit_parts import Part, readers_here, sound_parts
 from db.models import AuditEvent
 from db.session import Record
-from dicom_core.errors import AuditError, UnavailableError
+from dicom_core.errors import AuditError, ConflictError, UnavailableError
 
 ARCHIVED = "audit-archived"
 """The event that vouches for rows which are no longer there (``db.audit_archive``)."""
 _ROWS_AT_ONCE = 2000
-# as text, and not as an object: a detail that is no JSON any more is a finding, not an error
-_SELECTED = ", ".join("CAST(detail AS TEXT)" if name == "detail" else f'"{name}"' for name in COLUMNS)
+LONG_CHAIN_ROWS = 500_000
+"""A longer one is read by several processes (``db.audit_parts``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +87,34 @@ def verify(
 
     Raises:
         AuditError: An archive cannot be read.
+        ConflictError: Old rows were archived meanwhile.
         UnavailableError: The database does not answer.
     """
     with record.reading() as session:
-        rows = chain(archived, _rows(session, start, progress))
-        first = next(rows, None)
+        of_archives = iter(archived)
+        first = archived_first = next(of_archives, None)
+        first = first or _first_row(session, start)
         begin = (start, FIRST_PREVIOUS_HASH)
         if first is not None and ((first[0] == start > 1) or (first[0] > start and _was_archived(session, first))):
             begin = (first[0], first[14])
-        return walk(chain((first,) if first else (), rows), checkpoints, begin=begin)
+        walk = _Walk(checkpoints, begin)
+        left = start
+        if archived_first is not None:
+            walk.along(chain((archived_first,), of_archives))
+        elif first is not None and first[0] == begin[0] and _head(session) - first[0] >= LONG_CHAIN_ROWS:
+            last = _head(session)
+            session.rollback()  # the readers take minutes, and PostgreSQL ends transactions in which nothing happens
+            for part in sound_parts(record.engine, first[0], last, readers=readers_here()):
+                if not walk.over(part):
+                    break
+                if progress is not None:
+                    progress(part.end - part.first)
+            left = walk.sequence
+        # all of them, or what was added since the last part, or what is wrong with the next one
+        walk.along(_rows(session, left, progress))
+        if walk.problem and archived_first is None and first is not None and _first(session) > first[0]:
+            raise ConflictError("old rows were archived while the chain was verified; verify it again")
+        return walk.findings()
 
 
 def walk(
@@ -106,31 +127,70 @@ def walk(
         checkpoints: In their order.
         begin: Sequence of the first row and the hash that it must continue.
     """
-    (first, start_hash), witnesses = begin, _Witnesses(checkpoints)
-    sequence, previous = first, start_hash
-    problem, bad = witnesses.skip_to(first - 1, start_hash), first
-    if not problem:
+    walk = _Walk(checkpoints, begin)
+    walk.along(rows)
+    return walk.findings()
+
+
+class _Walk:
+    """A walk along the chain, and how far it came.
+
+    Attributes:
+        sequence: The number that the next row must have.
+        problem: What is wrong, "" for nothing so far.
+    """
+
+    def __init__(self, checkpoints: Iterable[Checkpoint], begin: tuple[int, str]) -> None:
+        self._first, self._start_hash = self.sequence, self._previous = begin
+        self._witnesses = _Witnesses(checkpoints)
+        self._bad = self._first
+        self.problem = self._witnesses.skip_to(self._first - 1, self._start_hash)
+
+    def along(self, rows: Iterable[Row]) -> None:
+        """Row by row, recomputing every hash."""
+        if self.problem:
+            return
+        sequence, previous, witnesses = self.sequence, self._previous, self._witnesses
         for row in rows:
             if problem := _problem(row, sequence, previous):
-                bad = row[0]
+                self.problem, self._bad = problem, row[0]
                 break
             previous = row[15]
             if sequence == witnesses.watched and (problem := witnesses.compare(previous)):
-                bad = sequence = max(witnesses.signed_through + 1, first)
-                previous = witnesses.signed_hash or start_hash
-                break
+                self._stop_at_replaced(problem)
+                return
             sequence += 1
-        else:
-            problem, bad = witnesses.left_behind(sequence - 1), sequence
-    return Verification(
-        sequence - first,
-        bad if problem else None,
-        problem,
-        previous,
-        first,
-        witnesses.agreed,
-        witnesses.signed_through,
-    )
+        self.sequence, self._previous = sequence, previous
+
+    def over(self, part: Part) -> bool:
+        """Over rows that are known to hold; whether they continue those before and agree with the checkpoints."""
+        if self.problem or part.continues != self._previous:
+            return False
+        while part.first <= (watched := self._witnesses.watched) < part.end:
+            if problem := self._witnesses.compare(part.hash_of(watched)):
+                self._stop_at_replaced(problem)
+                return False
+        self.sequence, self._previous = part.end, part.hash_of(part.end - 1)
+        return True
+
+    def _stop_at_replaced(self, problem: str) -> None:
+        self.problem = problem
+        self._bad = self.sequence = max(self._witnesses.signed_through + 1, self._first)
+        self._previous = self._witnesses.signed_hash or self._start_hash
+
+    def findings(self) -> Verification:
+        """At the end of the rows."""
+        if not self.problem:
+            self.problem, self._bad = self._witnesses.left_behind(self.sequence - 1), self.sequence
+        return Verification(
+            self.sequence - self._first,
+            self._bad if self.problem else None,
+            self.problem,
+            self._previous,
+            self._first,
+            self._witnesses.agreed,
+            self._witnesses.signed_through,
+        )
 
 
 class _Witnesses:
@@ -199,10 +259,23 @@ def _problem(row: Row, expected: int, previous: str) -> str:
     return problem_of(row)
 
 
-def _rows(session: Session, start: int, progress: Callable[[int], None] | None) -> Iterator[Row]:
-    statement = f"SELECT {_SELECTED} FROM audit_events WHERE sequence >= {start:d} ORDER BY sequence"  # noqa: S608  a number
+def _first_row(session: Session, start: int) -> Row | None:
+    with closing(_rows(session, start, None)) as rows:
+        return next(rows, None)
+
+
+def _first(session: Session) -> int:
+    return session.scalar(select(func.min(AuditEvent.sequence))) or 0
+
+
+def _head(session: Session) -> int:
+    return session.scalar(select(func.max(AuditEvent.sequence))) or 0
+
+
+def _rows(session: Session, start: int, progress: Callable[[int], None] | None) -> Generator[Row]:
+    statement = f"SELECT {SELECTED} FROM audit_events WHERE sequence >= {start:d} ORDER BY sequence"  # noqa: S608  a number
     if start == 1:  # a row with a number that is none of ours shall be seen
-        statement = f"SELECT {_SELECTED} FROM audit_events ORDER BY sequence"  # noqa: S608  constants
+        statement = f"SELECT {SELECTED} FROM audit_events ORDER BY sequence"  # noqa: S608  constants
     with session.connection().exec_driver_sql(statement, execution_options={"yield_per": _ROWS_AT_ONCE}) as result:
         for part in (
             _sqlite_parts(result, start) if session.get_bind().dialect.name == "sqlite" else result.partitions()
@@ -231,7 +304,7 @@ def _with_what_is_no_text(connection: sqlite3.Connection, last: int | None) -> S
     usual = connection.text_factory
     connection.text_factory = lambda octets: octets.decode(errors="surrogateescape")
     try:
-        statement = f"SELECT {_SELECTED} FROM audit_events WHERE ? IS NULL OR sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608  constants
+        statement = f"SELECT {SELECTED} FROM audit_events WHERE ? IS NULL OR sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608  constants
         return connection.execute(statement, (last, last, _ROWS_AT_ONCE)).fetchall()
     except sqlite3.Error as error:
         raise UnavailableError(f"the database does not answer: {error}") from error

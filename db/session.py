@@ -185,8 +185,9 @@ def by_driver(connection: Connection, statement: str, values: tuple[Any, ...] = 
         DBAPIError: What ``Connection.execute`` would raise.
     """
     driver = connection.dialect.loaded_dbapi
+    connected: Any = connection.connection.driver_connection
     try:
-        return connection.connection.driver_connection.execute(statement, values)  # type: ignore[union-attr]  is open
+        return connected.execute(statement, values)
     except driver.Error as error:
         raise DBAPIError.instance(
             statement, None, error, driver.Error, hide_parameters=True, dialect=connection.dialect
