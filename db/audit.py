@@ -5,6 +5,7 @@ signs its end. Event identifiers are those of PS3.15 annex A.5.3; events of our 
 carry none.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
@@ -151,9 +152,17 @@ def _last_row(connection: Connection) -> tuple[int, str]:
 
 def _json(detail: Mapping[str, Any]) -> str:
     try:
-        return canonical_detail(detail)
+        return _whole(canonical_detail(detail))
     except (TypeError, ValueError) as error:
         raise AuditError(f"the detail of an audit event is no JSON: {error}") from error
+
+
+def _whole(text: str) -> str:
+    """JSON text without halves of characters, which no page and no export could write: ``?`` instead."""
+    if "\\ud" not in text:
+        return text
+    written = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace")
+    return canonical_detail(json.loads(written))
 
 
 def record_event(record: Record, event: Event, **facts: Any) -> None:

@@ -378,6 +378,18 @@ def test_what_comes_from_outside_is_escaped(client: TestClient, site: ConsoleSit
         assert "&lt;script&gt;alert" in page
 
 
+def test_half_a_character_keeps_nobody_from_reading(client: TestClient, site: ConsoleSite) -> None:
+    """An argument of the command line that is no UTF-8 ends up in the log as a question mark; whole characters stay."""
+    audit.record_event(
+        site.record, Event.AUDIT_READ, detail={"model": "a\udcff", "more": ["\U0001f600", {"\ud800": 1}]}
+    )
+    (row,) = [row for row in audit_rows(site.record, AuditQuery(event="audit-read")) if "model" in row.detail]
+    assert row.detail == {"model": "a?", "more": ["\U0001f600", {"?": 1}]}
+    assert "\U0001f600" in client.get("/audit").text
+    assert with_token(site, scopes=("audit",)).get(API).status_code == 200
+    assert audit.verify(site.record, []).holds
+
+
 def test_pages_speak_chinese(client: TestClient) -> None:
     """Every page of the audit log in the other language."""
     client.cookies.set("vesselq_language", "zh")
