@@ -57,6 +57,8 @@ def answer_error(request: Request, error: Exception) -> Response:
         return JSONResponse({"detail": sentence}, status, headers)
     if isinstance(error, NotAllowedError) and getattr(request.state, "must_change_password", False):
         return RedirectResponse("/account", HTTPStatus.SEE_OTHER)
+    if sentence == status.phrase == HTTPStatus.NOT_FOUND.phrase:
+        sentence = "there is no page at this address"
     shown = _error_page(request, status, sentence)
     shown.headers.update(headers)
     return shown

@@ -86,7 +86,7 @@ SENTENCES: tuple[str, ...] = (
     "the settings have no {key}; `vesselq peers` lists what they have",
     "this address has values that are not taken",
     "something went wrong here; the log of the web process says what",
-    "Not Found",
+    "there is no page at this address",
 )
 """English, with names for what differs: keys of the catalogues of other languages."""
 _WORDS: Mapping[str, Mapping[str, str]] = {"state": words.STATES, "role": words.ROLES}

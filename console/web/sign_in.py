@@ -34,14 +34,14 @@ def sign_in_page(request: Request, settings: TheSettings, next_page: NextPage = 
 def sign_in(request: Request, record: TheRecord, settings: TheSettings, form: CheckedForm) -> Response:
     """Sign in with name and password; a wrong one is answered with the form and one sentence."""
     next_page, address = own_page(text_of(form, "next")), address_of(request)
+    name, password = text_of(form, "name", 128).strip(), text_of(form, "password", LONGEST_PASSWORD + 1)
     try:
         count_try(request)
-        name, password = text_of(form, "name", 128), text_of(form, "password", LONGEST_PASSWORD + 1)
-        account = accounts.check_password(record, name.strip(), password, address=address)
+        account = accounts.check_password(record, name, password, address=address)
     except TooManyRequestsError as error:
-        return _form(request, settings, next_page, str(error), status=429)
+        return _form(request, settings, next_page, str(error), name=name, status=429)
     except NotSignedInError as error:
-        return _form(request, settings, next_page, str(error), status=401)
+        return _form(request, settings, next_page, str(error), name=name, status=401)
     return signed_in(request, record, account, by="password", next_page=next_page)
 
 
@@ -77,9 +77,10 @@ def count_try(request: Request) -> None:
 
 
 def _form(
-    request: Request, settings: Settings, next_page: str, problem: str = "", *, status: int = 200
+    request: Request, settings: Settings, next_page: str, problem: str = "", *, name: str = "", status: int = 200
 ) -> HTMLResponse:
-    values = {"next_page": own_page(next_page), "problem": problem, "provider": bool(settings.web.oidc.issuer)}
+    provider = bool(settings.web.oidc.issuer)
+    values = {"next_page": own_page(next_page), "problem": problem, "provider": provider, "name": name}
     return page(request, "sign_in.html", values, status=status)
 
 

@@ -91,6 +91,8 @@ def test_wrong_sign_ins_get_one_answer(site: ConsoleSite, name: str, password: s
     client = stranger(site)
     answer = sign_in(client, name, password)
     assert (answer.status_code, "the name or the password is wrong" in answer.text) == (401, True)
+    assert name != "ada" or 'name="name" value="ada"' in answer.text, "nobody has to type it twice"
+    assert 'name="password" value=""' in answer.text
     assert client.get("/api/v1/me").status_code == 401
     (row,) = events(site, "signed-in")
     assert (row.outcome, row.address) == (4, "127.0.0.1")
