@@ -112,7 +112,7 @@ def append(
         event: What happened.
         outcome: How it went.
         ae_title: The peer's AE title or the destination's.
-        address: The peer's network address.
+        address: The peer's network address; without a peer that of the person on whose behalf it is written.
         study_instance_uid: Which study it touches, "" for none.
         job_id: Which job it touches, "" for none.
         detail: JSON-ready facts; never patient data.
@@ -133,7 +133,7 @@ def append(
         storable(transaction.process, 64),
         storable(transaction.user, 128),
         storable(ae_title, 16),
-        storable(address, 64),
+        storable(address or ("" if ae_title else transaction.address), 64),
         study_instance_uid,
         job_id,
         _json(detail or {}),

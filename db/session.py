@@ -57,6 +57,7 @@ class Transaction:
         now: The database's clock when the transaction began to write.
         process: Who writes, for the audit log.
         user: On whose behalf.
+        address: Where that person is in the network, "" where it is not known.
         audit_head: Sequence and hash of the last row of the audit log that it wrote.
     """
 
@@ -64,6 +65,7 @@ class Transaction:
     now: datetime
     process: str
     user: str
+    address: str = ""
     audit_head: tuple[int, str] | None = None
     _session: Session | None = None
 
@@ -91,17 +93,24 @@ class Record:
     Attributes:
         process: Who writes, for the audit log: the kind of process and its id, for example ``listener/4f1c``.
         user: The person on whose behalf it writes, "" for the system itself.
+        address: Where that person is in the network, "" where it is not known.
     """
 
     def __init__(self, url: str, *, process: str, user: str = "") -> None:
         self.process = process
         self.user = user
+        self.address = ""
         self._engine = _engine(url)
 
-    def on_behalf_of(self, user: str) -> "Record":
-        """The same connections, with another person in what is written; only the original is closed."""
+    def on_behalf_of(self, user: str, address: str = "") -> "Record":
+        """The same connections, with another person in what is written; only the original is closed.
+
+        Args:
+            user: Who it is.
+            address: Where from in the network; without it that of this record.
+        """
         other = copy(self)
-        other.user = user
+        other.user, other.address = user, address or self.address
         return other
 
     @property
@@ -118,7 +127,7 @@ class Record:
         """
         with translated(), self._engine.begin() as connection:
             _lock(connection)
-            transaction = Transaction(connection, _clock(connection), self.process, self.user)
+            transaction = Transaction(connection, _clock(connection), self.process, self.user, self.address)
             try:
                 yield transaction
                 transaction.flush()

@@ -14,7 +14,7 @@ from dicom_core.settings import Settings
 def _record(request: Request) -> Record:
     record: Record = request.app.state.record
     caller: Caller | None = getattr(request.state, "caller", None)
-    return record.on_behalf_of(caller.name) if caller else record
+    return record.on_behalf_of(caller.name, caller.address) if caller else record
 
 
 def _settings(request: Request) -> Settings:

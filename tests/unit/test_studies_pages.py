@@ -272,14 +272,14 @@ def test_retry_by_form(site: ConsoleSite, client: TestClient) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/studies/1.2.3#job-{job.job_id}")
     assert jobs.get(site.record, job.job_id).state is JobState.QUEUED
     (row,) = events(site, "job-retried")
-    assert (row.user, row.detail["reason"]) == ("Ada", "the disk was full")
+    assert (row.user, row.address, row.detail["reason"]) == ("Ada", "127.0.0.1", "the disk was full")
     again = client.post(f"/jobs/{job.job_id}/retry", data=fields)
     assert again.status_code == 409
     assert "cannot be tried again" in again.text
 
 
 def test_other_buttons(site: ConsoleSite, client: TestClient) -> None:
-    """Priority, cancelling and sending again change the record and tell who and why."""
+    """Priority, cancelling and sending again change the record and tell who, from where and why."""
     done, waiting = site.study("1.2.3"), site.study("1.2.4")
     site.finish(done)
     secret = csrf_of(client)
@@ -293,7 +293,7 @@ def test_other_buttons(site: ConsoleSite, client: TestClient) -> None:
         answer = client.post(f"/jobs/{job.job_id}/{action}", data={"csrf": secret, "reason": "why not", **fields})
         assert answer.status_code == 303, answer.text
         (row,) = events(site, event)
-        assert (row.user, row.detail["reason"]) == ("Ada", "why not")
+        assert (row.user, row.address, row.detail["reason"]) == ("Ada", "127.0.0.1", "why not")
     assert jobs.get(site.record, waiting.job_id).state is JobState.CANCELLED
     assert jobs.get(site.record, done.job_id).state is JobState.SENDING
 
@@ -350,7 +350,7 @@ def test_actions_over_the_api(site: ConsoleSite) -> None:
     site.finish(done)
     resent = client.post(f"/api/v1/jobs/{done.job_id}/resend", json={"reason": "lost there", "destination": "pacs"})
     assert resent.json()["job"]["state"] == "SENDING"
-    assert {row.user for row in events(site, "job-cancelled")} == {"token:operate"}
+    assert {(row.user, row.address) for row in events(site, "job-cancelled")} == {("token:operate", "127.0.0.1")}
 
 
 def test_run_again_by_form_is_told_with_its_reason(site: ConsoleSite, client: TestClient) -> None:
