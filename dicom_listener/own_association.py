@@ -152,7 +152,7 @@ class OwnAssociation(Association):  # type: ignore[misc]  # pynetdicom is not ty
         evt.trigger(self, evt.EVT_REQUESTED, {})
         if self.is_aborted or self.is_rejected or self._begin is None:
             return
-        self.acse.negotiate_association()
+        self._internals.negotiate()
         contexts = {
             context.context_id: (str(context.abstract_syntax), str(context.transfer_syntax[0]))
             for context in self.accepted_contexts

@@ -5,14 +5,20 @@
 """
 
 import queue
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from pynetdicom import evt
+from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
 
 IDLE, AWAITING_REQUEST, ESTABLISHED, AWAITING_CLOSE = "Sta1", "Sta2", "Sta6", "Sta13"
 """States of PS3.8 section 9.2.3 that an acceptor waits in, and the one that it ends in."""
@@ -26,8 +32,9 @@ _METHODS = (
     (DULServiceProvider, ("_process_recv_primitive", "_decode_pdu", "_send", "send_pdu")),
     (DIMSEServiceProvider, ("receive_primitive", "get_msg")),
     (Association, ("_serve_request", "run_reactor", "kill", "abort", "accepted_contexts", "rejected_contexts")),
-    (StateMachine, ("do_action",)),
+    (StateMachine, ("do_action", "transition")),
 )
+_ASSOCIATION_ATTRIBUTES = ("_accepted_cx", "_rejected_cx")
 _DUL_ATTRIBUTES = ("event_queue", "to_provider_queue", "to_user_queue", "_recv_pdu", "socket", "state_machine")
 
 
@@ -40,6 +47,7 @@ def missing(association: Association) -> list[str]:
         if not hasattr(owner, name)
     ]
     gone += [f"DULServiceProvider().{name}" for name in _DUL_ATTRIBUTES if not hasattr(association.dul, name)]
+    gone += [f"Association().{name}" for name in _ASSOCIATION_ATTRIBUTES if not hasattr(association, name)]
     transitions = (
         ("Evt5", IDLE), (CONNECTION_CLOSED, ESTABLISHED), (ARTIM_EXPIRED, AWAITING_REQUEST),
         (ARTIM_EXPIRED, AWAITING_CLOSE), (INVALID_PDU, ESTABLISHED), ("Evt15", ESTABLISHED),
@@ -92,6 +100,23 @@ class Internals:
         """The next primitive for the user (PS3.8 section 7), None without one."""
         return self._dul.receive_pdu(wait=False)
 
+    def negotiate(self) -> None:
+        """Answer the request for the association: the same one as last time with the same answer."""
+        association = self._association
+        request: A_ASSOCIATE = association.requestor.primitive
+        answer = _ANSWERS.get(request)
+        if answer is None or answer.entity is not association.ae:
+            association.acse.negotiate_association()
+            if association.is_established:
+                _ANSWERS[request] = _Answer.given(association)
+            return
+        association.requestor.ae_title = request.calling_ae_title
+        association._accepted_cx, association._rejected_cx = answer.accepted, answer.rejected
+        association.is_established = True
+        evt.trigger(association, evt.EVT_ESTABLISHED, {})
+        self._dul.state_machine.transition(ESTABLISHED)
+        self._dul.socket.send(answer.pdu)
+
     def serve(self) -> bool:
         """Answer the next message that is no C-STORE; False when there is none."""
         context_id, message = self._association.dimse.get_msg(block=False)
@@ -134,3 +159,23 @@ def _convertible(pdu: Any) -> Any:
     primitive = pdu.to_primitive()
     pdu.to_primitive = lambda: primitive
     return pdu
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a request was accepted with: nothing but its bytes and who we are decides about that."""
+
+    entity: ApplicationEntity
+    accepted: dict[int, PresentationContext]
+    rejected: list[PresentationContext]
+    pdu: bytes
+
+    @classmethod
+    def given(cls, association: Association) -> "_Answer":
+        """The answer of an association that was just accepted."""
+        pdu = A_ASSOCIATE_AC(association.acceptor.primitive).encode()
+        return cls(association.ae, association._accepted_cx, association._rejected_cx, pdu)
+
+
+_ANSWERS: WeakKeyDictionary[A_ASSOCIATE, _Answer] = WeakKeyDictionary()
+"""Of requests that ``_request`` still knows: a hundred contexts take longer to negotiate than an image to store."""

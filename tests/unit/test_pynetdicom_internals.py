@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 from hostile_peer import associate_request
-from pynetdicom import fsm
+from pynetdicom import evt, fsm
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.presentation import build_context
 
 from dicom_listener.pynetdicom_internals import Internals, PatientStateMachine, missing
 
@@ -30,10 +31,12 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     association = _association()
     monkeypatch.delattr("pynetdicom.dul.DULServiceProvider._decode_pdu")
     monkeypatch.delattr(association.dul, "_recv_pdu")
+    monkeypatch.delattr(association, "_rejected_cx")
     monkeypatch.delitem(fsm.TRANSITION_TABLE, ("Evt18", "Sta2"))
     assert missing(association) == [
         "pynetdicom.dul.DULServiceProvider._decode_pdu",
         "DULServiceProvider()._recv_pdu",
+        "Association()._rejected_cx",
         "TRANSITION_TABLE[('Evt18', 'Sta2')]",
     ]
 
@@ -76,3 +79,71 @@ def test_the_same_request_is_decoded_once() -> None:
         received.append(internals._dul._recv_pdu.get_nowait())
     assert received[0] is received[1]
     assert [len(pdu.to_primitive().presentation_context_definition_list) for pdu in received] == [20, 20, 1]
+
+
+class _Line:
+    """Where a connection would be."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _negotiated(entity: ApplicationEntity, request: bytes, told: list[bool]) -> tuple[Association, bytes]:
+    """An association that was asked for by ``request``, and the answer to it."""
+    association = Association(entity, "acceptor")
+    association.acceptor.ae_title = entity.ae_title
+    association.acceptor.maximum_length = 65536
+    association.acceptor.implementation_class_uid = "1.2.3"
+    association.acceptor.supported_contexts = [build_context("1.2.3.1"), build_context("1.2.3.2")]
+    association.bind(evt.EVT_ESTABLISHED, lambda event: told.append(event.assoc.is_established))
+    internals = Internals(association)
+    association.dul.socket = line = _Line()
+    internals.events.put("Evt5")
+    internals.take(request)
+    while internals.act():
+        pass
+    association.requestor.primitive = internals.indication()
+    internals.negotiate()
+    while internals.act():
+        pass
+    assert internals.state == "Sta6"
+    (answer,) = line.sent
+    return association, answer
+
+
+def test_the_same_request_is_negotiated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second association gets the same bytes, has the same contexts, and is told of as the first was."""
+    entity, told = ApplicationEntity("VESSELQ"), []
+    request = associate_request(contexts=[(f"1.2.3.{number}", ("1.2.840.10008.1.2",)) for number in (1, 7, 2)])
+    first, answer = _negotiated(entity, request, told)
+    assert [context.abstract_syntax for context in first.accepted_contexts] == ["1.2.3.1", "1.2.3.2"]
+    assert [context.abstract_syntax for context in first.rejected_contexts] == ["1.2.3.7"]
+    with monkeypatch.context() as patch:
+        patch.delattr("pynetdicom.acse.ACSE.negotiate_association")
+        second, same = _negotiated(entity, request, told)
+    assert same == answer
+    assert answer[0] == 2
+    assert second.accepted_contexts == first.accepted_contexts
+    assert second.rejected_contexts == first.rejected_contexts
+    assert second.requestor.ae_title == first.requestor.ae_title
+    assert second.is_established
+    assert told == [True, True]
+
+
+def test_another_server_answers_for_itself() -> None:
+    """What one accepts says nothing about what the other does, in one process as well."""
+    request = associate_request(contexts=[("1.2.3.1", ("1.2.840.10008.1.2",))])
+    answers = []
+    for number in (1, 2):
+        entity = ApplicationEntity("VESSELQ")
+        entity.implementation_version_name = f"SERVER {number}"
+        association, _ = _negotiated(entity, request, [])
+        answers.append(association.acceptor.primitive)
+    assert answers[0] is not answers[1]
+    assert None not in answers
