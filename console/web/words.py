@@ -57,6 +57,9 @@ TITLES: Mapping[int, str] = {
 ASSOCIATION_ENDS: Mapping[str, str] = {"RELEASED": "released", "ABORTED": "aborted", "LOST": "lost"}
 """How an association ended (PS3.8 section 7)."""
 
+OUTCOMES: Mapping[int, str] = {0: "success", 4: "minor failure", 8: "serious failure", 12: "major failure"}
+"""Of audit events, by the code of EventOutcomeIndicator (PS3.15 section A.5.2)."""
+
 STAGES: Mapping[str, str] = {
     "load": "Loading the model",
     "read": "Reading files",
