@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db import jobs, reports, study_lists
 from db.audit import Event
-from db.audit_queries import AuditQuery, AuditRow, audit_rows
+from db.audit_queries import AuditQuery, AuditRow, audit_rows, readable
 from db.models import AuditEvent, AuditForwarding, DeliveryRow, JobRow, ResultRow, Study
 from db.reports import DeliverySummary
 from db.session import Record
@@ -338,7 +338,7 @@ def log_state(record: Record) -> LogState:
         begin = session.execute(first).scalar_one_or_none() or 0
         end = session.execute(last).one_or_none()
         told = session.scalars(select(AuditForwarding).order_by(AuditForwarding.repository)).all()
-    head, at, row_hash = end or (0, "", "")
+    head, at, row_hash = (end[0], readable(end[1]), readable(end[2])) if end else (0, "", "")
     repositories = [
         RepositoryState(
             row.repository, row.next_sequence - 1, max(0, head + 1 - row.next_sequence), row.last_sent_at,

@@ -63,13 +63,11 @@ def row_hash(row: Row) -> str:
 
 def problem_of(row: Row) -> str:
     """What is wrong with the content of a row, "" for nothing."""
-    *content, detail, previous_hash, stored_hash = row
     try:
-        if row_hash(row) == stored_hash:
+        if row_hash(row) == row[15]:
             return ""
-        canonical = _canonical_encode(json.loads(detail))
-        again: Any = (*content, canonical, previous_hash, stored_hash)
-        if row_hash(again) == stored_hash:
+        again: Any = (*row[:13], _canonical_encode(json.loads(row[13])), *row[14:])
+        if row_hash(again) == row[15]:
             return ""
     except (TypeError, ValueError, RecursionError):
         return "its content cannot be read"

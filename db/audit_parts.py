@@ -24,8 +24,6 @@ if TYPE_CHECKING:  # a reader starts without it in a tenth of the time
 
 ROWS_OF_A_PART = 20_000
 _MOST_READERS = 4
-_NICENESS = 5
-"""Receiving and segmenting go first."""
 _HASH_BYTES = 32
 _HEAD = struct.Struct(">Q64s")
 """Of an answer: how many rows, and the hash that the first of them continues."""
@@ -108,7 +106,6 @@ def _received(answers: IO[bytes], first: int) -> Part | None:
 
 def main() -> None:
     """Answer, as a reader, the parts that are its turn."""
-    os.nice(_NICENESS)
     asked = json.load(sys.stdin)
     with closing(_connected(asked)) as connection:
         for first in range(

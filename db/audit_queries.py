@@ -8,6 +8,7 @@ follow the time and then the number, and every row is found.
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, Text, cast, literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
-from db.models import AuditEvent, Study
+from db.models import AuditEvent, Study, storable
 from db.session import Record
 
 _ROWS_AT_ONCE = 1000
@@ -99,6 +100,9 @@ _COLUMNS = tuple(
     cast(AuditEvent.detail, Text) if field.name == "detail" else getattr(AuditEvent, field.name)
     for field in fields(AuditRow)
 )
+_NAMES = tuple(field.name for field in fields(AuditRow))
+_MAJOR_FAILURE = 12
+"""What an outcome that is no number counts as (``db.audit.Outcome``)."""
 _NEWEST_FIRST = (AuditEvent.at.desc(), AuditEvent.sequence.desc())
 
 
@@ -108,7 +112,8 @@ def audit_page(record: Record, query: AuditQuery) -> AuditPage:
         statement = _fitting(query).order_by(*_NEWEST_FIRST).limit(query.limit + 1)
         if query.before:
             statement = statement.where(_earlier(session, query.before))
-        found = session.execute(statement).all()
+        with _whatever_is_there(session):
+            found = session.execute(statement).all()
     rows = [_as_row(row) for row in found[: query.limit]]
     before = rows[-1].sequence if rows and len(found) > query.limit else 0
     return AuditPage(sorted(rows, key=lambda row: row.sequence), before)
@@ -126,7 +131,7 @@ def each_audit_row(record: Record, query: AuditQuery) -> Iterator[AuditRow]:
     until the last of them was taken.
     """
     statement = _fitting(query).order_by(AuditEvent.sequence).execution_options(yield_per=_ROWS_AT_ONCE)
-    with record.reading() as session, session.execute(statement) as rows:
+    with record.reading() as session, _whatever_is_there(session), session.execute(statement) as rows:
         for row in rows:
             yield _as_row(row)
 
@@ -134,7 +139,7 @@ def each_audit_row(record: Record, query: AuditQuery) -> Iterator[AuditRow]:
 def rows_from(record: Record, sequence: int, limit: int) -> list[AuditRow]:
     """The rows from ``sequence`` on, at most ``limit``, in the order in which they were written."""
     statement = select(*_COLUMNS).where(AuditEvent.sequence >= sequence).order_by(AuditEvent.sequence).limit(limit)
-    with record.reading() as session:
+    with record.reading() as session, _whatever_is_there(session):
         return [_as_row(row) for row in session.execute(statement)]
 
 
@@ -180,8 +185,35 @@ def _earlier(session: Session, before: int) -> ColumnElement[bool]:
 
 
 def _as_row(row: Row[Any]) -> AuditRow:
-    values = dict(zip((field.name for field in fields(AuditRow)), row, strict=True))
+    values = dict(zip(_NAMES, row, strict=True))
+    for name, value in values.items():
+        if not isinstance(value, str | int):  # SQLite keeps whatever somebody wrote past this program
+            values[name] = readable(value)
+    if not isinstance(values["outcome"], int):
+        values["outcome"] = _MAJOR_FAILURE
     return AuditRow(**{**values, "detail": _detail(values["detail"])})
+
+
+@contextmanager
+def _whatever_is_there(session: Session) -> Iterator[None]:
+    """Read text of SQLite that is no UTF-8 as well: one row that was tampered with must not hide the others."""
+    connection = session.connection()
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    usual, driver.text_factory = driver.text_factory, lambda octets: octets.decode(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        driver.text_factory = usual
+
+
+def readable(value: Any) -> str:
+    r"""What stands in a column of text, as text: octets that are none are shown as ``\xff``."""
+    if isinstance(value, bytes):
+        return f"unreadable: {storable(value.decode('ascii', 'backslashreplace'))}"
+    return str(value)
 
 
 def _detail(text: str) -> dict[str, Any]:

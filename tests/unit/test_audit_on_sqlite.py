@@ -5,7 +5,9 @@ from sqlalchemy import event
 
 from db import audit
 from db.audit import Event
-from db.audit_queries import AuditQuery, audit_page, audit_rows
+from db.audit_answers import log_state
+from db.audit_chain import COLUMNS
+from db.audit_queries import AuditQuery, audit_page, audit_rows, each_audit_row, rows_from
 
 PATIENT = "a" * 64
 
@@ -69,9 +71,26 @@ def test_what_no_reader_can_take_is_named(record):
     execute(record, "UPDATE audit_events SET \"user\" = CAST(X'FF' AS TEXT) WHERE sequence = 3")
     found = audit.verify(record)
     assert (found.first_bad_sequence, found.rows) == (3, 2)
+    assert audit_rows(record, AuditQuery())[2].user == "\\xff"
     with record.reading() as session:
         factories = {session.connection().connection.driver_connection.text_factory}
     assert factories == {str}, "the connection reads as before"
+
+
+def test_octets_in_a_column_of_text_are_shown(record):
+    """They are named as what they are, in every answer, and the row is the one that verifying names."""
+    audit.record_event(record, Event.SIGNED_IN)
+    names = [name for name in COLUMNS if name not in ("sequence", "outcome")]
+    octets = ", ".join(f"\"{name}\" = X'FF41'" for name in names)
+    execute(record, f"UPDATE audit_events SET {octets}, outcome = X'00'")  # noqa: S608  tampering is the test
+    (row,) = audit_rows(record, AuditQuery())
+    assert {getattr(row, name) for name in names if name != "detail"} == {"unreadable: \\xffA"}
+    assert (row.sequence, row.outcome) == (1, 12)
+    assert "unreadable" in row.detail
+    assert list(each_audit_row(record, AuditQuery())) == rows_from(record, 1, 10) == [row]
+    state = log_state(record)
+    assert (state.head_sequence, state.head_at, state.head_hash) == (1, *["unreadable: \\xffA"] * 2)
+    assert audit.verify(record).first_bad_sequence == 1
 
 
 def test_an_event_of_archiving_that_cannot_be_read_vouches_for_nothing(record):

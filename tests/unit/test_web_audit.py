@@ -221,11 +221,22 @@ def test_verify(client: TestClient, site: ConsoleSite) -> None:
     assert told[1].detail["first_bad_sequence"] == 2
 
 
-def tamper(site: ConsoleSite) -> None:
+def test_octets_in_columns_of_text_are_answered_as_damaged_text(client: TestClient, site: ConsoleSite) -> None:
+    """Whoever owns the database may write anything: neither the API nor a page nor an export falls over it."""
+    tamper(site, "ae_title = X'FF41', study_instance_uid = CAST(X'FE' AS TEXT), row_hash = X'00', detail = X'FF'")
+    row = next(row for row in get(client, "")["events"] if row["sequence"] == 2)
+    assert (row["ae_title"], row["study_instance_uid"]) == (r"unreadable: \xffA", r"\xfe")
+    assert row["detail"] == {"unreadable": r"\xff"}
+    assert r"unreadable: \xffA" in client.get("/audit").text
+    for form in FORMS:
+        assert r"\xff" in client.get(f"{API}/export?form={form}").text.replace(r"\\", "\\"), form
+
+
+def tamper(site: ConsoleSite, change: str = "ae_title = 'SOMEBODY'") -> None:
     """Change one row as somebody could who owns the database."""
     with site.record.engine.connect() as connection:
         unguard(connection)
-        connection.execute(text("UPDATE audit_events SET ae_title = 'SOMEBODY' WHERE sequence = 2"))
+        connection.execute(text(f"UPDATE audit_events SET {change} WHERE sequence = 2"))  # noqa: S608  tampering is the test
         guard(connection)
         connection.commit()
 
