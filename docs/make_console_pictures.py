@@ -26,6 +26,8 @@ from orthanc_server import Orthanc  # noqa: E402
 from running_site import RunningSite, running_site, site_settings  # noqa: E402
 
 from console.demo.studies import demo_studies  # noqa: E402
+from db.audit_checkpoints import CheckpointFile  # noqa: E402
+from db.audit_signing import sign_checkpoint  # noqa: E402
 from dicom_core.default_rules import DEFAULT_RULES  # noqa: E402
 from dicom_core.settings import Settings  # noqa: E402
 from dicom_listener.storage_scu import Receiver, find_dicom_files, send_files  # noqa: E402
@@ -44,6 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, _site(Path(name)) as site:
         shown = _send_everything(site, Path(name))
         with console_browser(f"http://127.0.0.1:{site.settings.web.port}") as browser:
+            sign_checkpoint(site.record, CheckpointFile.of(site.settings))  # the dispatcher's comes after a minute
             session = session_for(site.record, "ada", ["operator", "auditor", "admin"])
             _send(site, dicom_sources.xa_run(60, 512, 512), "CATHLAB1", Path(name) / "late")
             site.wait_for(lambda: any(job.state == "RUNNING" for job in _latest(site)), 60)
@@ -52,15 +55,16 @@ def main() -> None:
 
 
 def _pages(study: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """What is taken, first what shows the study that is still running."""
     dark_chinese = {"color_scheme": "dark", "locale": "zh-CN"}
     return [
         ("console_studies", "/", {"height": 620}),
+        ("console_audit", "/audit", {}),
+        ("console_queue", "/queue", {}),
         ("console_study", f"/studies/{study}", {"height": 1060}),
         ("console_study_dark", f"/studies/{study}", {"height": 1060, **dark_chinese}),
-        ("console_queue", "/queue", {}),
         ("console_peers", "/peers", {}),
         ("console_rules", "/rules", {}),
-        ("console_audit", "/audit", {}),
     ]
 
 
