@@ -52,11 +52,6 @@ _INSERT_STUDY, _INSERT_SERIES, _INSERT_INSTANCE = insert(Study), insert(Series),
 _THIS_STUDY = Study.study_instance_uid == _STUDY
 _OPEN_STUDY = update(Study).where(_THIS_STUDY).values(state=StudyState.RECEIVING.value)
 _NAME_PATIENT = update(Study).where(_THIS_STUDY).values(patient_hash=bindparam("pseudonym"))
-_LAST_OF_SERIES = (
-    update(Series)
-    .where(Series.study_instance_uid == _STUDY, Series.series_instance_uid == _SERIES)
-    .values(last_association_id=_ASSOCIATION)
-)
 _RESTORE_INSTANCE = (
     update(Instance)
     .where(Instance.sop_instance_uid == _INSTANCE)
@@ -197,8 +192,6 @@ class Arrival:
                 "last_association_id": received.association.association_id,
             }
             self._connection.execute(_INSERT_SERIES, row)
-        elif known.last_association_id != received.association.association_id:
-            self._connection.execute(_LAST_OF_SERIES, self._by | self._series)
 
     def _audit_receiving(self, *, late: bool) -> None:
         received = self._received

@@ -1,7 +1,7 @@
 """Received instances in the record: the busiest statements of a listener, so they go past the ORM and its compiler.
 
-A new instance of a known series costs one INSERT, and its group two UPDATEs for each study. Everything else goes
-through ``db.arrival_cases``.
+A new instance of a known series costs one INSERT, and its group three UPDATEs. Everything else goes through
+``db.arrival_cases``.
 """
 
 from collections import Counter
@@ -49,7 +49,6 @@ _ADD_TO_KNOWN_SERIES = Prepared(
             Study.state == StudyState.RECEIVING.value,
             or_(Study.patient_hash != "", _text("pseudonym") == ""),
             Series.series_instance_uid == _SERIES,
-            Series.last_association_id == _ASSOCIATION,
             AssociationRow.association_id == _ASSOCIATION,
             AssociationRow.outcome != AssociationOutcome.LOST.value,
             ~exists().where(Instance.sop_instance_uid == _INSTANCE),
@@ -61,6 +60,15 @@ _GROW_STUDY = Prepared(
     update(Study)
     .where(Study.study_instance_uid == _STUDY)
     .values(last_received_at=bindparam("now"), revision=Study.revision + bindparam("more"))
+)
+_LAST_OF_SERIES = Prepared(
+    update(Series)
+    .where(
+        Series.study_instance_uid == _STUDY,
+        Series.series_instance_uid == _SERIES,
+        Series.last_association_id != _ASSOCIATION,
+    )
+    .values(last_association_id=_ASSOCIATION)
 )
 _COUNT = Prepared(
     update(AssociationStudy)
@@ -84,6 +92,7 @@ class Arrivals:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
         self._grown: Counter[str] = Counter()
+        self._last: dict[tuple[str, str], str] = {}
         self._counts: dict[tuple[str, str], Counter[str]] = {}
 
     def record(self, received: ReceivedInstance) -> Registration:
@@ -98,6 +107,7 @@ class Arrivals:
         if registration is Registration.STORED:
             counts["bytes"] += received.size_bytes
             self._grown[received.study_instance_uid] += 1
+            self._last[received.study_instance_uid, received.series_instance_uid] = pair[0]
         return registration
 
     def _add_to_known_series(self, received: ReceivedInstance) -> bool:
@@ -119,10 +129,12 @@ class Arrivals:
         return added.rowcount == 1
 
     def count(self) -> None:
-        """Note how the studies grew and what the associations brought of each."""
+        """Note how the studies grew, who brought the last of each series, and what each association brought."""
         connection = self._transaction.connection
         for study, number in self._grown.items():
             _GROW_STUDY.execute(connection, study=study, more=number, now=self._transaction.now)
+        for (study, series), by in self._last.items():
+            _LAST_OF_SERIES.execute(connection, study=study, series=series, association=by)
         for (by, study), counts in self._counts.items():
             _COUNT.execute(
                 connection,

@@ -282,16 +282,18 @@ def _statements(record: Record, received) -> list[str]:
         register.record_instances(record, received)
     finally:
         event.remove(record.engine, "before_cursor_execute", note)
-    return seen[1 if record.engine.dialect.name == "sqlite" else 2 :]  # without the lock and the clock
+    lock_and_clock = ("BEGIN", "SELECT pg_advisory", "SELECT clock_timestamp")
+    return [statement for statement in seen if not statement.startswith(lock_and_clock)]
 
 
 def test_further_instances_of_a_series_cost_an_insert_each(record):
-    """No SELECT, and one UPDATE for study and association, however many instances the group has."""
+    """No SELECT, and one UPDATE for study, series and association, however many instances the group has."""
     by = association(listener(record))
     register.record_instances(record, [instance(by, 1)])
-    inserted, grown, counted = "INSERT INTO instances", "UPDATE studies SET", "UPDATE association_studies SET"
-    assert _statements(record, [instance(by, 2)]) == [inserted, grown, counted]
-    assert _statements(record, [instance(by, number) for number in (3, 4, 5)]) == [inserted] * 3 + [grown, counted]
+    inserted = "INSERT INTO instances"
+    group = ["UPDATE studies SET", "UPDATE series SET", "UPDATE association_studies SET"]
+    assert _statements(record, [instance(by, 2)]) == [inserted, *group]
+    assert _statements(record, [instance(by, number) for number in (3, 4, 5)]) == [inserted] * 3 + group
     assert _study(record).revision == 5
     with record.reading() as session:
         counts = session.scalars(select(AssociationStudy)).one()
@@ -338,3 +340,22 @@ def test_groups_of_several_studies_and_associations_are_counted_apart(record):
         (other.association_id, STUDY): (1, 0, 0),
     }
     assert (_study(record).revision, _study(record, "1.2.826.2").revision) == (3, 2)
+
+
+def test_a_series_that_several_associations_bring_remembers_the_last(record):
+    """Turn by turn and within one group, at the cost of a single UPDATE."""
+    one, other = association(listener(record)), association(listener(record))
+    register.record_instances(record, [instance(one, 1), instance(other, 2)])
+
+    def last() -> str:
+        with record.reading() as session:
+            return session.scalars(select(Series)).one().last_association_id
+
+    assert last() == other.association_id
+    asked = _statements(record, [instance(other, 3), instance(one, 4)])
+    assert asked.count("INSERT INTO instances") == 2
+    assert asked.count("UPDATE series SET") == 1
+    assert not [statement for statement in asked if statement.startswith("SELECT")]
+    assert last() == one.association_id
+    register.record_instances(record, [instance(other, 4)])
+    assert last() == one.association_id, "a duplicate brings nothing"
