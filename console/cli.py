@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from console import options
 from console.commands import (
     audit,
     configuration,
@@ -43,6 +44,11 @@ class _Commands(QuickHelpGroup):
             raise typer.Exit(error.exit_code) from None
         except UnicodeEncodeError:  # Python keeps such octets as half a character, which no database and no page takes
             typer.echo("vesselq: an argument is not text in UTF-8", err=True)
+            raise typer.Exit(ConfigurationError.exit_code) from None
+        except PermissionError as error:  # wherever: the data folder is for the user of the processes alone
+            typer.echo(
+                f"vesselq: {options.person()} may not use {error.filename}; run this as the user of vesselq", err=True
+            )
             raise typer.Exit(ConfigurationError.exit_code) from None
 
 

@@ -270,3 +270,18 @@ def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
     doctor = CliRunner().invoke(app, ["doctor", "--data-folder", str(file), "--json"])
     found = {one["what"]: one for one in json.loads(doctor.stdout)["findings"]}
     assert (doctor.exit_code, found["spool"]["health"]) == (3, "fails")
+
+
+def test_who_may_not_read_the_data_folder_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to the user of the processes: who forgets to become that one gets a sentence with the name in it."""
+    refused = PermissionError(13, "Permission denied", "/data/vesselq.sqlite3")
+
+    def refuse(*_: object) -> None:
+        raise refused
+
+    monkeypatch.setattr(options, "settings_of", refuse)
+    monkeypatch.setattr(options, "person", lambda: "grace")
+    for command in (["studies"], ["doctor"], ["web"], ["tls", "show"], ["users", "list"]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 2
+        assert result.stderr == "vesselq: grace may not use /data/vesselq.sqlite3; run this as the user of vesselq\n"
