@@ -186,8 +186,16 @@ def _asked(record: Record, ask: Callable[[Record, Any], Any], values: Sequence[A
 
 
 def _without_indices(record: Record) -> list[Index]:
-    """Drop what slows a bulk insert down; what was dropped, to be made again."""
+    """Drop what slows a bulk insert down; what was dropped, to be made again in the same order.
+
+    Of two indices that serve a question as well SQLite takes the one that was made later, as the migrations foresee.
+    """
     indices = [index for table in TABLES for index in Base.metadata.tables[table].indexes]
+    if record.engine.dialect.name == "sqlite":
+        with record.reading() as session:
+            made = session.execute(text("SELECT name FROM sqlite_master WHERE type = 'index' ORDER BY rowid"))
+            order = list(made.scalars())
+        indices.sort(key=lambda index: order.index(str(index.name)))
     for index in indices:
         index.drop(record.engine)
     return indices

@@ -186,7 +186,7 @@ def archived_rows(files: Iterable[Path]) -> Iterator[Row]:
 def _parsed(line: bytes, file: Path, number: int) -> Row | None:
     try:
         values: dict[str, Any] = json.loads(line)
-        if values.get("format") == FORMAT or "end" in values:
+        if values.get("format") == FORMAT or "end" in values or "checkpoint" in values:
             return None
         values["detail"] = canonical_detail(values["detail"])
         return cast("Row", tuple(values[name] for name in COLUMNS))

@@ -106,6 +106,22 @@ class CheckpointFile:
             raise _unreadable(self.path, error) from error
         return self._checked(size, public_key_file or self.folder / _PUBLIC_KEY)
 
+    def unchecked(self) -> Iterator[Checkpoint]:
+        """Those that are there, for somebody who checks their signatures: to look at all of them takes minutes.
+
+        Raises:
+            AuditError: The file cannot be read, when it is come to.
+        """
+        try:
+            with self.path.open("rb") as file:
+                for line in file:
+                    if (checkpoint := _parsed(line)) is not None:
+                        yield checkpoint
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
     def last(self) -> Checkpoint | None:
         """The last one, unchecked; None when there is none.
 

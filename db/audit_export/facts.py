@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
+from db.audit_checkpoints import CheckpointFile
 from db.audit_queries import AuditRow
 from db.models import Instance, ResultRow, Study
 from db.session import Record
@@ -31,12 +32,14 @@ class Site:
         enterprise_site_id: AuditEnterpriseSiteID, "" for none.
         ae_title: Of the listener.
         destinations: By the names that the rows have.
+        checkpoints: What vouches for its log, None where that is not known.
     """
 
     source_id: str
     enterprise_site_id: str
     ae_title: str
     destinations: Mapping[str, Node] = field(default_factory=dict)
+    checkpoints: CheckpointFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ def site_of(settings: Settings) -> Site:
             nodes[one.name] = Node(one.url, (), "")
         else:
             nodes[one.name] = Node(one.name, (), "")
-    return Site(settings.audit.source_id, settings.audit.enterprise_site_id, settings.listener.ae_title, nodes)
+    audit, ae_title = settings.audit, settings.listener.ae_title
+    return Site(audit.source_id, audit.enterprise_site_id, ae_title, nodes, CheckpointFile.of(settings))
 
 
 def facts_of(record: Record, rows: Sequence[AuditRow]) -> Facts:

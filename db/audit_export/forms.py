@@ -65,7 +65,7 @@ FORMS: Mapping[str, Form] = {
         Form("fhir", ".ndjson", "application/fhir+ndjson", "FHIR R4 AuditEvent resources, one a line", _fhir),
         Form("csv", ".csv", "text/csv; charset=utf-8", "a table for spreadsheets", lambda _, __, rows: csv_lines(rows)),
         Form("jsonl", ".jsonl", "application/x-ndjson", "every column with the proof of the chain, one row a line",
-             lambda _, __, rows: json_lines(rows)),
+             lambda _, site, rows: json_lines(rows, site.checkpoints.unchecked() if site.checkpoints else ())),
     )
 }  # fmt: skip
 """By word."""

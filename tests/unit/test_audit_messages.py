@@ -7,15 +7,20 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 import record_story
 import xmlschema
 from audit_schema import validate
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from sqlalchemy import update
 
 from db import audit, deliveries
 from db.audit import Event, Outcome
+from db.audit_archive import archived_rows
+from db.audit_checkpoints import CheckpointFile
 from db.audit_export.csv_rows import COLUMNS, csv_lines
 from db.audit_export.dicom_xml import audit_message
 from db.audit_export.facts import Facts, Node, Site, facts_of, site_of
@@ -25,6 +30,7 @@ from db.audit_export.json_lines import json_lines
 from db.audit_export.mapping import AUDIT_LOG_URI, message_of
 from db.audit_export.message import OWN_CODES
 from db.audit_queries import AuditQuery, AuditRow, audit_rows
+from db.audit_signing import sign_checkpoint
 from db.models import Study
 from db.session import Record
 from dicom_core.settings import Settings
@@ -306,7 +312,47 @@ def test_json_lines_tell_of_gaps(record: Record) -> None:
     rows = _story(record)
     end = json.loads(list(json_lines([rows[0], rows[2], rows[5]]))[-1])["end"]
     assert (end["rows"], end["gaps"], end["head_hash"]) == (3, 2, rows[5].row_hash)
-    assert json.loads(list(json_lines([]))[-1]) == {"end": {"rows": 0, "gaps": 0}}
+    assert json.loads(list(json_lines([]))[-1]) == {"end": {"rows": 0, "gaps": 0, "checkpoints": 0}}
+
+
+def test_a_stranger_can_check_who_signed_the_rows(record: Record, tmp_path: Path) -> None:
+    """Each checkpoint stands behind its row and names its hash; its signature is one of the key that the site gives."""
+    file = CheckpointFile(tmp_path / "audit", tmp_path / "keys" / "signing_key.pem")
+    signed = []
+    for _ in range(3):
+        audit.record_event(record, Event.AUDIT_READ)
+        signed.append(sign_checkpoint(record, file))
+        audit.record_event(record, Event.AUDIT_READ)
+    rows = audit_rows(record, AuditQuery())
+    lines = [json.loads(line) for line in json_lines(rows[1:4], file.unchecked())]
+    assert lines[-1]["end"]["checkpoints"] == 1
+    assert [row.sequence for row in rows[1:4]] == [line["sequence"] for line in lines if "sequence" in line]
+    (place,) = (number for number, line in enumerate(lines) if "checkpoint" in line)
+    checkpoint = lines[place]["checkpoint"]
+    assert signed[1] is not None
+    assert (checkpoint["sequence"], checkpoint["row_hash"]) == (signed[1].sequence, signed[1].row_hash)
+    assert (lines[place - 1]["sequence"], lines[place - 1]["row_hash"]) == (signed[1].sequence, signed[1].row_hash)
+    signature = bytes.fromhex(checkpoint.pop("signature"))
+    key = load_pem_public_key((tmp_path / "audit" / "public_key.pem").read_bytes())
+    assert isinstance(key, Ed25519PublicKey)
+    assert hashlib.sha256(key.public_bytes_raw()).hexdigest() == checkpoint["key"]
+    key.verify(signature, json.dumps(checkpoint, sort_keys=True, separators=(",", ":")).encode("ascii"))
+    written = tmp_path / "rows.jsonl"
+    written.write_text("".join(json_lines(rows, file.unchecked())))
+    assert [one[0] for one in archived_rows([written])] == [row.sequence for row in rows]
+
+
+def test_rows_are_exported_without_checkpoints_that_cannot_be_read(record: Record, tmp_path: Path) -> None:
+    """All rows are there, and the end says why nothing vouches for them; a site without checkpoints has none."""
+    audit.record_event(record, Event.AUDIT_READ)
+    rows = audit_rows(record, AuditQuery())
+    file = CheckpointFile(tmp_path, tmp_path / "key.pem")
+    assert list(file.unchecked()) == []
+    file.path.mkdir()
+    *_, end = (json.loads(line)["end"] for line in list(json_lines(rows, file.unchecked()))[-1:])
+    assert (end["rows"], end["checkpoints"]) == (1, 0)
+    assert "cannot be read" in end["checkpoints_problem"]
+    assert len(list(json_lines(rows))) == 3
 
 
 def test_every_form_is_made_from_the_record(record: Record) -> None:
