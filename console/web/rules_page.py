@@ -1,5 +1,6 @@
 """The page *Rules*: the rules in words, which one is for a file and why, a dry run of changed ones."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -12,6 +13,7 @@ from console.web.access import Operator, Reader
 from console.web.forms import CheckedForm, checked_form, text_of
 from console.web.rendering import page
 from console.web.request_values import TheSettings, refuse
+from console.web.study_page import uid_name
 from console.web.work_api import MOST_STUDIES_TRIED
 from dicom_core.errors import ConfigurationError, ConflictError, SourceError, UnavailableError
 from dicom_core.rule_explanation import described, explain, lines
@@ -21,6 +23,7 @@ router = APIRouter(include_in_schema=False)
 MOST_HEADER_BYTES = 8_000_000
 """Of a file: no header that rules look at is longer."""
 _LONGEST_RULES = 500_000
+_STANDARD_UID = re.compile(r"\b1\.2\.840\.10008(?:\.\d+)+\b")
 _DAYS = ("1", "7", "30", "90")
 
 
@@ -35,11 +38,22 @@ def _show(request: Request, settings: Settings, **more: Any) -> HTMLResponse:
         "days": "7",
         "choices": _DAYS,
         "lines": lambda why: list(lines(why)),
+        "with_names": with_names,
         "may_operate": request.state.caller.may("operate"),
     }
     values |= more
     values["written"] = rules_as_toml(settings.rules) if values["written"] is None else values["written"]
     return page(request, "rules.html", values)
+
+
+def with_names(words: str) -> str:
+    """The words of a rule with the names that PS3.6 gives UIDs behind them."""
+
+    def named(uid: re.Match[str]) -> str:
+        name = uid_name(uid[0])
+        return uid[0] if name == uid[0] else f"{uid[0]} ({name})"
+
+    return _STANDARD_UID.sub(named, words)
 
 
 @router.get("/rules", response_class=HTMLResponse)

@@ -16,10 +16,12 @@ from web_client import csrf_of, open_to_all, signed_in, stranger, with_token
 
 from console import rule_trial_process
 from console.web.plots import Column, nice_top, short_number, stacked_bars
+from console.web.rules_page import with_names
 from db import deliveries, jobs, metric_counts, processes
 from db.audit_checkpoints import CheckpointFile
 from db.audit_queries import AuditQuery, audit_rows
 from db.models import AuditForwarding, JobProgress
+from dicom_core.default_rules import DEFAULT_RULES
 from dicom_core.job import KeptResult
 from dicom_core.result import ResultKind, ResultObject
 from dicom_core.settings import Settings
@@ -438,3 +440,14 @@ def test_bars_stand_on_each_other(site: WorkSite) -> None:
     assert bad.height >= 1.5
     assert all(bar.y >= plot.top - 2 and bar.x + bar.width <= plot.width for bar in plot.bars)
     assert stacked_bars([], ()).is_empty
+
+
+def test_rules_say_what_a_uid_is(operator: TestClient) -> None:
+    """Nobody knows SOP classes by number; UIDs that are none of the Standard's stay as they are."""
+    assert with_names("SOPClassUID is one of 1.2.840.10008.5.1.4.1.1.13.1.1, 1.2.840.10008.99") == (
+        "SOPClassUID is one of 1.2.840.10008.5.1.4.1.1.13.1.1 (X-Ray 3D Angiographic Image Storage), 1.2.840.10008.99"
+    )
+    assert with_names("Modality is one of XA") == "Modality is one of XA"
+    state = operator.app.state  # type: ignore[attr-defined]
+    state.settings = state.settings.model_copy(update={"rules": DEFAULT_RULES})
+    assert "(X-Ray 3D Angiographic Image Storage)" in operator.get("/rules").text
