@@ -1,8 +1,8 @@
 """Group commit: many associations share one folder synchronisation and one transaction of the record.
 
-Every thread makes its own file durable (in parallel) and hands over what it received. One of the waiting threads leads:
-it gathers, synchronises the folders, records the group and tells the others. A lone sender never waits: the leader
-gathers only while other objects are on their way.
+Every thread makes its own file durable (in parallel) and hands over what it received. The first of those who wait
+leads: it gathers, synchronises the folders, records the group, tells the others and wakes the next leader. Nobody is
+woken for anything else. A lone sender never waits: the leader gathers only while other objects are on their way.
 
 Files with a final name are never removed here, whatever fails: the same name may hold an instance that was acknowledged
 before. What a failure leaves behind is replaced by the sender's next try or found by the recovery.
@@ -12,7 +12,7 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dicom_core.errors import SpoolError, UnavailableError, VesselqError
@@ -33,6 +33,8 @@ class FolderSynchroniser(Protocol):
 class _Waiter:
     instance: ReceivedInstance
     outcome: Registration | Exception | None = None
+    woken: threading.Event = field(default_factory=threading.Event)
+    """It has its outcome, or it leads now."""
 
 
 class Committer:
@@ -57,7 +59,8 @@ class Committer:
         self._window_seconds = window_seconds
         self._batch = batch
         self._on_failure = on_failure
-        self._changed = threading.Condition()
+        self._arrived = threading.Condition()
+        """What the leader waits for while it gathers; its lock guards the next three."""
         self._arriving = 0
         self._leading = False
         self._waiting: list[_Waiter] = []
@@ -78,16 +81,16 @@ class Committer:
             UnavailableError: The database does not take it.
         """
         waiter = self._hand_over(keep)
-        while waiter.outcome is None:
-            group = self._lead_or_wait(waiter)
-            if group:
-                self._commit_group(group)
-        if isinstance(waiter.outcome, Exception):
-            raise waiter.outcome
-        return waiter.outcome
+        waiter.woken.wait()
+        if waiter.outcome is None:
+            self._commit_group(self._gather())
+        outcome = waiter.outcome
+        if not isinstance(outcome, Registration):
+            raise outcome or UnavailableError("the group commit was cut off")
+        return outcome
 
     def _hand_over(self, keep: Callable[[], ReceivedInstance]) -> _Waiter:
-        with self._changed:
+        with self._arrived:
             if self.failure is not None:
                 raise self.failure
             self._arriving += 1
@@ -98,25 +101,23 @@ class Committer:
             self._note_failure(error)
             raise
         finally:
-            with self._changed:
+            with self._arrived:
                 self._arriving -= 1
                 if waiter is not None:
                     self._waiting.append(waiter)
-                self._changed.notify_all()
+                    if not self._leading:
+                        self._leading = True
+                        waiter.woken.set()
+                self._arrived.notify()
         return waiter
 
-    def _lead_or_wait(self, waiter: _Waiter) -> list[_Waiter]:
-        """Wait for the outcome, or become the leader and take the next group."""
-        with self._changed:
-            while self._leading and waiter.outcome is None:
-                self._changed.wait()
-            if waiter.outcome is not None:
-                return []
-            self._leading = True
+    def _gather(self) -> list[_Waiter]:
+        """The next group; the leader is its first."""
+        with self._arrived:
             deadline = time.monotonic() + self._window_seconds
             while self._arriving and len(self._waiting) < self._batch:
                 remaining = deadline - time.monotonic()
-                if remaining <= 0 or not self._changed.wait(remaining):
+                if remaining <= 0 or not self._arrived.wait(remaining):
                     break
             group, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
             return group
@@ -126,11 +127,13 @@ class Committer:
         try:
             outcomes = self._outcomes(group)
         finally:
-            with self._changed:
-                for waiter, outcome in zip(group, outcomes, strict=True):
-                    waiter.outcome = outcome
-                self._leading = False
-                self._changed.notify_all()
+            for waiter, outcome in zip(group, outcomes, strict=True):
+                waiter.outcome = outcome
+            with self._arrived:
+                self._leading = bool(self._waiting)
+                next_leader = self._waiting[:1]
+            for waiter in (*next_leader, *group):
+                waiter.woken.set()
 
     def _outcomes(self, group: list[_Waiter]) -> Sequence[Registration | Exception]:
         instances = [waiter.instance for waiter in group]

@@ -275,3 +275,35 @@ def test_sustained_load_loses_nobody() -> None:
         assert sum(pool.map(sender, range(16))) == 800
     recorded = [path for event, paths in storage.events if event == "record" for path in paths]
     assert len(recorded) == len(set(recorded)) == 800
+
+
+def test_whoever_waits_longest_leads_next() -> None:
+    """Groups are taken in the order in which objects were handed over, each led by the first of its own."""
+    storage = _Storage()
+    leading, go_on, leaders = threading.Event(), threading.Event(), []
+    record = storage.record
+
+    def slow(instances: Sequence[ReceivedInstance]) -> list[Registration]:
+        leading.set()
+        go_on.wait(5)
+        leaders.append((threading.current_thread().name, instances[0].sop_instance_uid))
+        return record(instances)
+
+    committer = Committer(storage, slow, window_seconds=0, batch=1, on_failure=storage.failures.append)
+    threads = []
+    for number in range(5):
+        kept = threading.Event()
+
+        def keep(number: int = number, kept: threading.Event = kept) -> ReceivedInstance:
+            kept.set()
+            return _instance(number)
+
+        threads.append(threading.Thread(target=committer.commit, args=(keep,), name=f"1.2.3.{number}"))
+        threads[-1].start()
+        kept.wait(5)
+        leading.wait(5)
+        time.sleep(0.005)  # from ``keep`` to the hand-over
+    go_on.set()
+    for thread in threads:
+        thread.join(5)
+    assert leaders == [(f"1.2.3.{number}", f"1.2.3.{number}") for number in range(5)]
