@@ -79,7 +79,7 @@ def _prepared(kind: str, config: Path | None, data_folder: Path | None) -> "Sett
 
 
 def web(config: options.Config = None, data_folder: options.DataFolder = None) -> None:
-    """Run the web pages, the JSON API and the metrics. They only show: no change is possible over HTTP."""
+    """Run the web pages, the JSON API and the metrics, for people and programs that were let in."""
     from dicom_core.quick_imports import quick_imports
 
     with quick_imports():
