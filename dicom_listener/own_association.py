@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_RELEASE, P_DATA
 
 from dicom_core.logs import get_logger
@@ -28,6 +27,7 @@ from dicom_listener.pynetdicom_internals import (
     INVALID_PDU,
     Internals,
 )
+from dicom_listener.served_association import ServedAssociation
 from dicom_listener.store_messages import BeginInstance, InvalidMessageError, StoreMessages
 from dicom_listener.tls import peer_names
 from dicom_listener.upper_layer import StoringProvider
@@ -38,15 +38,15 @@ _ASSOCIATE_RQ, _P_DATA_TF = 1, 4
 log = get_logger("listener.own_association")
 
 
-class OwnAssociation(Association):  # type: ignore[misc]  # pynetdicom is not typed for us
-    """An association of the acceptor; tells once that it is over, however it ended.
+class OwnAssociation(ServedAssociation):
+    """An association over the own data path.
 
     Args:
         entity: Who we are.
         accepted: The connection.
-        settings: Limits and time limits.
-        tls: What to speak TLS with, None for plain DICOM.
-        ended: Called last, in the thread of the association.
+        settings: See ``ServedAssociation``, as for the others.
+        tls: See there.
+        ended: See there.
     """
 
     def __init__(
@@ -57,13 +57,7 @@ class OwnAssociation(Association):  # type: ignore[misc]  # pynetdicom is not ty
         tls: ssl.SSLContext | None,
         ended: "Callable[[OwnAssociation], None]",
     ) -> None:
-        super().__init__(entity, "acceptor")
-        self.judged = False
-        """Whether an A-ASSOCIATE-RQ came that was accepted or rejected; the server sets it."""
-        self.certificate_names: frozenset[str] = frozenset()
-        self._settings = settings
-        self._tls = tls
-        self._ended = ended
+        super().__init__(entity, settings, tls, ended)
         self._begun_at = time.monotonic()
         self._stopping = False
         self._begin: BeginInstance | None = None

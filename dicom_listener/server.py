@@ -35,6 +35,7 @@ from dicom_listener.association_policy import (
 from dicom_listener.handlers import Intake, OpenAssociation, answer_echo
 from dicom_listener.own_association import OwnAssociation
 from dicom_listener.refusals import Refusal, RefusedContext, printable
+from dicom_listener.served_association import ServedAssociation
 from dicom_listener.tls import server_context
 from dicom_listener.upper_layer import StoringAssociation, no_association
 
@@ -53,7 +54,6 @@ pynetdicom_config.STORE_RECV_CHUNKED_DATASET = False  # leaks its temporary file
 # True would abort the association of a sender with one odd UID; intake checks UIDs and answers 0x0117
 pynetdicom_config.ENFORCE_UID_CONFORMANCE = False
 
-ServedAssociation = OwnAssociation | StoringAssociation
 AssociationClosed = Callable[[OpenAssociation, AssociationOutcome], None]
 
 

@@ -28,6 +28,7 @@ from dicom_listener.command_set import LARGEST_COMMAND_BYTES, CommandSet, read_c
 from dicom_listener.connection import LARGEST_NEGOTIATION_BYTES, PDU_HEADER_BYTES, Connection
 from dicom_listener.handlers import IncomingInstance, StoreRequest
 from dicom_listener.pynetdicom_internals import PatientStateMachine
+from dicom_listener.served_association import ServedAssociation
 from dicom_listener.store_messages import BeginInstance
 from dicom_listener.tls import peer_names
 
@@ -220,8 +221,8 @@ def _command_set(message: DIMSEMessage) -> CommandSet:
     return read_command_set(message.encoded_command_set.getvalue())
 
 
-class StoringAssociation(UpperLayerAssociation):  # type: ignore[misc]  # pynetdicom is not typed for us
-    """An association of the acceptor; tells once that it is over, however it ended. See ``OwnAssociation``."""
+class StoringAssociation(ServedAssociation):
+    """An association over the plain data path; its arguments are those of ``OwnAssociation``."""
 
     def __init__(
         self,
@@ -231,12 +232,7 @@ class StoringAssociation(UpperLayerAssociation):  # type: ignore[misc]  # pynetd
         tls: ssl.SSLContext | None,
         ended: "Callable[[StoringAssociation], None]",
     ) -> None:
-        super().__init__(entity, "acceptor")
-        self.judged = False
-        self.certificate_names: frozenset[str] = frozenset()
-        self._settings = settings
-        self._tls = tls
-        self._ended = ended
+        super().__init__(entity, settings, tls, ended)
         self.dimse = StoringProvider(self)
         self.dul.daemon = True  # a peer that says nothing must not hold up the end of the process
         self.dul.state_machine = PatientStateMachine(self.dul)
