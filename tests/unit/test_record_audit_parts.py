@@ -92,7 +92,7 @@ def test_a_database_that_readers_cannot_open_is_left_to_the_walk(record, long_ch
     assert audit.verify(record, long_chain.read()).holds
 
 
-@pytest.mark.parametrize("sequence", [1, 6, 13, 20, ROWS])
+@pytest.mark.parametrize("sequence", [1, 16, 20])
 @pytest.mark.parametrize(
     "tampering",
     [
@@ -114,7 +114,7 @@ def test_both_ways_find_the_same(record, long_chain, in_this_process, monkeypatc
     assert all(begin + OF_A_PART <= max(sequence, OF_A_PART) + OF_A_PART for begin in in_this_process)
 
 
-@pytest.mark.parametrize("sequence", [1, 10, 16, 17])
+@pytest.mark.parametrize("sequence", [1, 10, 17])
 def test_rows_that_were_replaced_are_found_by_their_checkpoint(
     record, long_chain, in_this_process, monkeypatch, sequence
 ):
