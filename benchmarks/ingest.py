@@ -358,13 +358,12 @@ def run(arguments: argparse.Namespace, folder: Path) -> list[Row]:
                     cell = f"{workload.name}/{associations}"
                     if arguments.cells and cell not in arguments.cells:
                         continue
-                    sources = folder / "sources"
-                    batch = make_batch(workload, count, sources)
+                    # sources stay to the end: after many deletions ext4 looks long for an inode that is free for good
+                    batch = make_batch(workload, count, folder / "sources" / f"{number}-{workload.name}-{associations}")
                     turn = number % len(receivers)
                     for receiver in (*receivers[turn:], *receivers[:turn]):
                         rows.append(measure(receiver, batch, associations, cell, number))
                         _say(rows[-1])
-                    shutil.rmtree(sources)
     return rows
 
 
