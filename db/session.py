@@ -239,6 +239,7 @@ def _sqlite_engine(url: str) -> Engine:
         json_serializer=_strict_json,
         pool_size=10,
         max_overflow=40,
+        pool_use_lifo=True,  # what the last one who wrote has in memory need not be read again
     )
 
     @event.listens_for(engine, "connect")
