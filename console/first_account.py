@@ -1,6 +1,5 @@
 """The first account of a new site, so that somebody can sign in at all."""
 
-import secrets
 from typing import TextIO
 
 from db import accounts
@@ -28,7 +27,7 @@ def offer_first_account(settings: Settings, record: Record, terminal: TextIO) ->
     web = settings.web
     if web.sign_in == "off" or web.oidc.issuer or not terminal.isatty() or accounts.has_accounts(record):
         return False
-    password = secrets.token_urlsafe(15)
+    password = accounts.drawn_password(NAME)
     accounts.add(record, NAME, list(Role), password, must_change_password=True)
     scheme = "https" if web.certificate_file else "http"
     terminal.write(

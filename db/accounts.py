@@ -33,7 +33,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _HASHING = threading.BoundedSemaphore(2)
 """Each hash takes 64 MiB: sign-ins wait for each other, so that many at once cannot exhaust the memory."""
 _LEAST_NAME_THAT_TELLS = 3
-"""Shorter ones stand in any password by chance, in those that are drawn as well."""
+"""Shorter ones stand in any password by chance."""
 _REFUSED = "the name or the password is wrong, or the account is locked for a while after too many wrong passwords"
 
 
@@ -156,6 +156,14 @@ def add(
         return account_of(user)
 
 
+def drawn_password(user_name: str) -> str:
+    """A password that nobody knows yet, good for setting another one: 120 random bits, without the name in them."""
+    password = secrets.token_urlsafe(15)
+    while not _may_be_used(password, user_name):
+        password = secrets.token_urlsafe(15)
+    return password
+
+
 def checked_password(password: str, user_name: str) -> str:
     """A password that may be used: long enough, and not the name.
 
@@ -164,10 +172,14 @@ def checked_password(password: str, user_name: str) -> str:
     """
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise ConfigurationError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
-    has_name = len(user_name) >= _LEAST_NAME_THAT_TELLS and user_name.lower() in password.lower()
-    if has_name or len(set(password)) < 5:
+    if not _may_be_used(password, user_name):
         raise ConfigurationError("the password is too easy to guess: leave out the name, use more different characters")
     return password
+
+
+def _may_be_used(password: str, user_name: str) -> bool:
+    has_name = len(user_name) >= _LEAST_NAME_THAT_TELLS and user_name.lower() in password.lower()
+    return not has_name and len(set(password)) >= 5
 
 
 def set_roles(record: Record, user_name: str, roles: Iterable[str]) -> Account:

@@ -72,7 +72,7 @@ def add(
     from db import accounts
 
     with options.open_record(options.settings_of(config, data_folder)) as record:
-        chosen = _password(ask)
+        chosen = _password(name, ask)
         made = accounts.add(record, name, role or [], chosen, display_name=full_name, must_change_password=not ask)
     _say(made, "" if ask else chosen, json)
 
@@ -104,7 +104,7 @@ def password(
 
     with options.open_record(options.settings_of(config, data_folder)) as record:
         accounts.account(record, name)  # before anybody is asked for a password
-        chosen = _password(ask)
+        chosen = _password(name, ask)
         accounts.set_password(record, name, chosen, must_change_password=not ask)
         changed = accounts.account(record, name)
     _say(changed, "" if ask else chosen, json)
@@ -145,13 +145,14 @@ def _change(
     _say(changed, "", json)
 
 
-def _password(ask: bool) -> str:
+def _password(user_name: str, ask: bool) -> str:
     """A password that is drawn, or typed twice without being shown; never an argument, which others could see."""
-    import secrets
     import sys
 
+    from db.accounts import drawn_password
+
     if not ask:
-        return secrets.token_urlsafe(15)
+        return drawn_password(user_name)
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     typed: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)

@@ -4,7 +4,6 @@ Nobody changes what he is himself, and a token reaches no account, and makes no 
 people do to each other is in the audit log, which who manages accounts cannot read unless he is an auditor too.
 """
 
-import secrets
 from collections.abc import Iterable
 
 from console.web.access import Caller
@@ -14,11 +13,6 @@ from db.api_tokens import Token
 from db.session import Record
 from dicom_core.errors import ConflictError, NotAllowedError
 from dicom_core.roles import Scope, roles_from, scopes_from, scopes_of
-
-
-def one_time_password() -> str:
-    """A password that is good for setting another one: 120 random bits."""
-    return secrets.token_urlsafe(15)
 
 
 def add_account(
@@ -36,7 +30,7 @@ def add_account(
     """
     wanted = roles_from(roles)
     _within_reach(caller, scopes_of(wanted))
-    password = one_time_password()
+    password = accounts.drawn_password(user_name)
     made = accounts.add(record, user_name, wanted, password, display_name=display_name, must_change_password=True)
     return made, password
 
@@ -65,7 +59,7 @@ def reset_password(record: Record, caller: Caller, user_name: str) -> str:
         ConflictError: It is the caller's own account, or one of the identity provider.
     """
     _somebody_else(record, caller, user_name)
-    password = one_time_password()
+    password = accounts.drawn_password(user_name)
     accounts.set_password(record, user_name, password)
     return password
 

@@ -197,6 +197,14 @@ def test_sessions(record: Record, clock: Clock) -> None:
         assert [one.token_hash == row.token_hash for one in session.scalars(select(SignInSession))] == [False]
 
 
+def test_a_drawn_password_is_one_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has the name in it by chance is drawn again."""
+    draws = iter(["xxxxxxxxEveyyyyy1234", "aaaaaaaaaaaaaaaaaaaa", "q7_Zr-t2Lx0pWmE9Kd4s"])
+    monkeypatch.setattr(accounts.secrets, "token_urlsafe", lambda _size: next(draws))
+    assert accounts.drawn_password("eve") == "q7_Zr-t2Lx0pWmE9Kd4s"
+    assert list(draws) == []
+
+
 def test_another_password_ends_all_sessions(record: Record) -> None:
     """Who took a password away is out at once."""
     account = accounts.add(record, "ada", ["viewer"], PASSWORD)
