@@ -245,6 +245,14 @@ class Connection:
         connection.close()
         self._events.put("Evt17")
 
+    def release_buffer(self) -> None:
+        """Give the memory of the buffer back; nothing can be read after this.
+
+        An association and its parts refer to each other, so that they stay until the next search for garbage.
+        """
+        self._buffer = memoryview(b"")
+        self._start = self._end = 0
+
     def interrupt(self, how: int = socket.SHUT_RD) -> None:
         """Have ``receive`` come to its end; from any thread.
 

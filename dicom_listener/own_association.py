@@ -104,6 +104,7 @@ class OwnAssociation(ServedAssociation):
         finally:
             self._abandon()
             self._connection.close()
+            self._connection.release_buffer()
             self._ended(self)
 
     def _secured(self) -> bool:

@@ -6,6 +6,7 @@ import ssl
 import struct
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -88,6 +89,21 @@ def test_the_peer_closes(pair: Pair) -> None:
     assert connection.receive(_soon()) is None
     assert connection.fault == "the connection ended within a PDU"
     assert connection.first_bytes == _pdu(3)[:6]
+
+
+def test_the_buffer_is_given_back_at_the_end(pair: Pair) -> None:
+    """Its megabyte is free while the connection, which others still refer to, is not."""
+    connection, _ = pair
+    tracemalloc.start()
+    try:
+        connection.admitted(2**20, 1.0)
+        held, _ = tracemalloc.get_traced_memory()
+        connection.close()
+        connection.release_buffer()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held - left > 900_000
 
 
 def test_first_bytes_are_there_as_they_come(pair: Pair) -> None:
