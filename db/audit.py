@@ -146,8 +146,12 @@ def append(
 
 
 def _last_row(connection: Connection) -> tuple[int, str]:
-    last: tuple[int, str] | None = by_driver(connection, _SELECT_LAST).fetchone()
-    return last or (0, FIRST_PREVIOUS_HASH)
+    last: tuple[int, Any] | None = by_driver(connection, _SELECT_LAST).fetchone()
+    if last is None:
+        return 0, FIRST_PREVIOUS_HASH
+    sequence, row_hash = last
+    # somebody wrote past this program: verifying names the row, and what happens from now on is written all the same
+    return sequence, row_hash if isinstance(row_hash, str) else storable(bytes(row_hash).decode("ascii", "replace"), 64)
 
 
 def _json(detail: Mapping[str, Any]) -> str:

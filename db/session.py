@@ -42,6 +42,8 @@ _POSTGRESQL_OPTIONS = " ".join(
 )
 _INSUFFICIENT_PRIVILEGE = "42501"
 """SQLSTATE of PostgreSQL."""
+_READ_ONLY = ("readonly database", "read-only transaction")
+"""What SQLite says of a file or folder, and PostgreSQL of a standby, that nobody may write to."""
 _strict_json = partial(json.dumps, allow_nan=False)
 """Not-a-number is no JSON: PostgreSQL refuses it, so SQLite does as well."""
 _WRITER_LOCK = 0x76_65_73_73
@@ -174,7 +176,9 @@ def translated() -> Iterator[None]:
         away = isinstance(error, OperationalError | InternalError | PoolTimeoutError) or type(error) is DatabaseError
         if away or (isinstance(error, DBAPIError) and error.connection_invalidated):
             # the driver's text only: the statement and its parameters stay out of logs
-            raise UnavailableError(f"the database does not answer: {_first_line(error)}") from error
+            said = _first_line(error)
+            problem = "may only be read" if any(word in said for word in _READ_ONLY) else "does not answer"
+            raise UnavailableError(f"the database {problem}: {said}") from error
         raise
 
 

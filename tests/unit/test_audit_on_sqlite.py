@@ -20,6 +20,19 @@ def test_a_detail_that_is_no_json_does_not_hide_its_row(record):
     assert row.detail == {"unreadable": "{"}
 
 
+def test_a_damaged_hash_at_the_end_does_not_stop_the_log(record):
+    """Octets where text belongs: the next event is written all the same, and verifying names the damaged row."""
+    for _ in range(2):
+        audit.record_event(record, Event.SIGNED_IN)
+    execute(record, "UPDATE audit_events SET row_hash = CAST(row_hash AS BLOB) WHERE sequence = 2")
+    audit.record_event(record, Event.SIGNED_OUT)
+    execute(record, "UPDATE audit_events SET row_hash = x'ff00' WHERE sequence = 3")
+    audit.record_event(record, Event.SIGNED_OUT)
+    assert audit.verify(record).first_bad_sequence == 2
+    execute(record, "UPDATE audit_events SET row_hash = CAST(row_hash AS TEXT) WHERE sequence = 2")
+    assert audit.verify(record).first_bad_sequence == 3
+
+
 def test_every_question_is_answered_by_an_index(record):
     """SQLite reads no table from end to end for any single question, and sorts nothing that is long."""
     for wanted in (

@@ -119,6 +119,21 @@ def test_an_error_of_the_program_is_no_unavailability(record):
         jobs.get(record, "ffffffff")
 
 
+def test_a_database_that_takes_no_changes_says_so(record_url):
+    """A standby, or a file that nobody may write to: a sentence that names the cause, and trying again may help."""
+    record = Record(record_url, process="test")
+    read_only = "PRAGMA query_only=1" if record.engine.dialect.name == "sqlite" else "SET TRANSACTION READ ONLY"
+
+    def write():
+        with record.writing() as transaction:
+            by_driver(transaction.connection, read_only)
+            audit.append(transaction, Event.SIGNED_IN)
+
+    with pytest.raises(UnavailableError, match=r"the database may only be read: .*read-?only"):
+        write()
+    record.close()
+
+
 def test_commits_are_durable(record):
     """WAL with synchronous FULL on SQLite; synchronous_commit and READ COMMITTED on PostgreSQL."""
     fresh = Record(record.engine.url.render_as_string(hide_password=False), process="t")
