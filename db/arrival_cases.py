@@ -34,7 +34,7 @@ _SELECT_KNOWN = select(
     Study.patient_hash,
     Series.last_association_id,
     Instance.state,
-    Instance.sha256,
+    Instance.fingerprint,
 ).select_from(
     _ONE.outerjoin(AssociationRow, AssociationRow.association_id == _ASSOCIATION)
     .outerjoin(
@@ -69,7 +69,7 @@ _COUNT_ANEW = (
 )
 _INSERT_ASIDE = insert(ConflictingInstance)
 _SELECT_ASIDE = select(ConflictingInstance.id).where(
-    ConflictingInstance.sop_instance_uid == _INSTANCE, ConflictingInstance.sha256 == bindparam("hash")
+    ConflictingInstance.sop_instance_uid == _INSTANCE, ConflictingInstance.fingerprint == bindparam("seen")
 )
 
 
@@ -150,7 +150,7 @@ class Arrival:
             "sop_class_uid": received.sop_class_uid,
             "transfer_syntax_uid": received.transfer_syntax_uid,
             "state": RECEIVED,
-            "sha256": received.sha256,
+            "fingerprint": received.fingerprint,
             "size_bytes": received.size_bytes,
             "path": received.path,
             "association_id": received.association.association_id,
@@ -206,12 +206,12 @@ class Arrival:
 
     def _keep_aside(self) -> None:
         received = self._received
-        seen = self._connection.execute(_SELECT_ASIDE, self._instance | {"hash": received.sha256}).first()
+        seen = self._connection.execute(_SELECT_ASIDE, self._instance | {"seen": received.fingerprint}).first()
         if seen is None:
             row = {
                 "sop_instance_uid": received.sop_instance_uid,
                 "study_instance_uid": received.study_instance_uid,
-                "sha256": received.sha256,
+                "fingerprint": received.fingerprint,
                 "path": received.path,
                 "association_id": received.association.association_id,
                 "received_at": self._transaction.now,
@@ -229,6 +229,6 @@ class Arrival:
 
 
 def _registration(known: Known, received: ReceivedInstance) -> Registration:
-    if known.sha256 is not None and known.sha256 != received.sha256:
+    if known.fingerprint is not None and known.fingerprint != received.fingerprint:
         return Registration.CONFLICT
     return Registration.DUPLICATE if known.state == RECEIVED else Registration.STORED

@@ -175,7 +175,7 @@ class Instance(Base):
     sop_class_uid: Mapped[str] = mapped_column(UID)
     transfer_syntax_uid: Mapped[str] = mapped_column(UID)
     state: Mapped[str] = mapped_column(String(16))
-    sha256: Mapped[str] = mapped_column(String(64))
+    fingerprint: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str] = mapped_column(String(128), index=True)
     association_id: Mapped[str] = mapped_column(IDENTIFIER)
@@ -192,11 +192,11 @@ class ConflictingInstance(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     sop_instance_uid: Mapped[str] = mapped_column(UID, index=True)
     study_instance_uid: Mapped[str] = mapped_column(UID)
-    sha256: Mapped[str] = mapped_column(String(64))
+    fingerprint: Mapped[str] = mapped_column(String(64))
     path: Mapped[str] = mapped_column(String(128), index=True)
     association_id: Mapped[str] = mapped_column(IDENTIFIER)
     received_at: Mapped[datetime]
-    __table_args__ = (UniqueConstraint("sop_instance_uid", "sha256"),)
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "fingerprint"),)
 
 
 class JobRow(Base):

@@ -1,6 +1,6 @@
 """Recording what arrives: groups of instances, the end of the associations that brought them, lost files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 
@@ -13,6 +13,7 @@ from db.audit import Event, Outcome
 from db.instance_states import MISSING, PURGED, RECEIVED
 from db.models import AssociationRow, AssociationStudy, ConflictingInstance, Instance, Process
 from db.session import Record, Transaction
+from dicom_core.fingerprint import is_older
 from dicom_core.study import Association, AssociationOutcome, ReceivedInstance, Registration
 
 _PATHS_AT_ONCE = 1000
@@ -102,12 +103,31 @@ def _unknown(session: Session, paths: Sequence[str]) -> list[str]:
 
 
 def recorded_files(record: Record) -> list[tuple[str, str, str]]:
-    """``(SOPInstanceUID, path, sha256)`` of every instance whose file should be in the spool."""
+    """``(SOPInstanceUID, path, fingerprint)`` of every instance whose file should be in the spool."""
     with record.reading() as session:
         rows = session.execute(
-            select(Instance.sop_instance_uid, Instance.path, Instance.sha256).where(Instance.state == RECEIVED)
+            select(Instance.sop_instance_uid, Instance.path, Instance.fingerprint).where(Instance.state == RECEIVED)
         )
-        return [(row.sop_instance_uid, row.path, row.sha256) for row in rows]
+        return [(row.sop_instance_uid, row.path, row.fingerprint) for row in rows]
+
+
+def older_fingerprints(record: Record) -> Callable[[str], str]:
+    """Finds the fingerprint under which an older release knows an instance, by SOP Instance UID; "" for none.
+
+    Where the record has no such fingerprint, as in every new one, finding it costs nothing.
+    """
+    with record.reading() as session:
+        some = session.execute(select(Instance.path).where(Instance.fingerprint.not_like("blake3-%")).limit(1)).first()
+    if some is None:
+        return lambda _: ""
+
+    def find(sop_instance_uid: str) -> str:
+        with record.reading() as session:
+            known = select(Instance.fingerprint).where(Instance.sop_instance_uid == sop_instance_uid)
+            fingerprint = session.scalar(known) or ""
+            return fingerprint if is_older(fingerprint) else ""
+
+    return find
 
 
 def mark_missing(record: Record, sop_instance_uid: str, reason: str) -> None:

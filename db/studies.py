@@ -100,7 +100,7 @@ def _instances(
         .order_by(Instance.sop_instance_uid)
     )
     return tuple(
-        StoredInstance(row.sop_instance_uid, row.sop_class_uid, row.transfer_syntax_uid, row.sha256, row.path)
+        StoredInstance(row.sop_instance_uid, row.sop_class_uid, row.transfer_syntax_uid, row.fingerprint, row.path)
         for row in rows
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dicom_core.errors import SpoolDamagedError, SpoolError, SpoolFullError
-from dicom_core.growing_hash import GrowingHash, HashThreads
+from dicom_core.fingerprint import Fingerprint, is_older
 
 PREAMBLE = bytes(128) + b"DICM"
 """PS3.10 section 7.1. Zeros: a preamble from the wire could make the file an executable as well."""
@@ -36,12 +36,12 @@ class SpooledFile:
 
     Attributes:
         path: Relative to the spool folder.
-        sha256: Hex digest over the data set as received.
+        fingerprint: Of the data set as received.
         size_bytes: Of the whole file.
     """
 
     path: str
-    sha256: str
+    fingerprint: str
     size_bytes: int
 
 
@@ -55,10 +55,10 @@ class IncomingFile:
         self._meta_hash = hashlib.sha256(file_meta)
         self._size = len(PREAMBLE) + len(file_meta)
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
         except OSError as error:
             raise _spool_error("a file in the spool cannot be made", error) from error
-        self._hash = GrowingHash(spool.hash_threads, self._descriptor, self._size)
+        self._fingerprint = Fingerprint()
         try:
             self._write_all(PREAMBLE + file_meta)
         except OSError as error:
@@ -75,18 +75,25 @@ class IncomingFile:
         try:
             self._write_all(*pieces)
             self._size += sum(map(len, pieces))
-            self._hash.written(pieces)
+            for piece in pieces:
+                self._fingerprint.update(piece)
         except OSError as error:
             raise _spool_error("a file in the spool cannot be written", error) from error
 
-    def keep(self, sop_instance_uid: str) -> SpooledFile:
-        """Synchronise the bytes and give the file its final name. The caller synchronises the folder."""
+    def keep(self, sop_instance_uid: str, like: str = "") -> SpooledFile:
+        """Synchronise the bytes and give the file its final name. The caller synchronises the folder.
+
+        Args:
+            sop_instance_uid: Decides the name, with the content.
+            like: The fingerprint under which an older release knows this instance, "" for none: it gets one that can be
+                compared with that, and the same name if it has the same content.
+        """
         try:
             os.fsync(self._descriptor)
-            sha256 = self._hash.hexdigest()
             self._close()
+            fingerprint = self._fingerprint_like(like)
             # the meta too: equal bytes under another transfer syntax are another object and must not replace this file
-            self._meta_hash.update(sha256.encode())
+            self._meta_hash.update(fingerprint.encode())
             content = self._meta_hash.hexdigest()[:32]
             name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]}-{content}.dcm"
             path = f"instances/{name[:2]}/{name}"
@@ -94,7 +101,13 @@ class IncomingFile:
             self._kept = True
         except OSError as error:
             raise _spool_error("a file in the spool cannot be made durable", error) from error
-        return SpooledFile(path, sha256, self._size)
+        return SpooledFile(path, fingerprint, self._size)
+
+    def _fingerprint_like(self, other: str) -> str:
+        if not is_older(other):
+            return str(self._fingerprint)
+        with self._path.open("rb") as file:
+            return data_set_fingerprint(file, other)
 
     def _write_all(self, *pieces: bytes | memoryview) -> None:
         for start in range(0, len(pieces), _MOST_PIECES):
@@ -107,7 +120,6 @@ class IncomingFile:
 
     def _close(self) -> None:
         if self._descriptor >= 0:
-            self._hash.stop()
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
@@ -125,7 +137,6 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.hash_threads = HashThreads()
         self._name = str(folder)
 
     def prepare(self) -> None:
@@ -189,32 +200,37 @@ class Spool:
         """Remove a file that no row needs any more; one that is gone already is fine."""
         self.path(relative).unlink(missing_ok=True)
 
-    def verify(self, relative: str, sha256: str) -> None:
-        """Compare a file with its recorded hash.
+    def verify(self, relative: str, fingerprint: str) -> None:
+        """Compare a file with its recorded fingerprint.
 
         Raises:
             SpoolDamagedError: The file is missing, cannot be read or has other content.
         """
         try:
             with self.path(relative).open("rb") as file:
-                actual = data_set_hash(file)
+                actual = data_set_fingerprint(file, fingerprint)
         except OSError as error:
             raise SpoolDamagedError(f"spool file {relative} cannot be read: {error.strerror}") from error
-        if actual != sha256:
+        if actual != fingerprint:
             raise SpoolDamagedError(f"spool file {relative} has other content than was received")
 
 
-def data_set_hash(file: BinaryIO) -> str:
-    """SHA-256 over the data set of a DICOM file that this module wrote: preamble and group 0002 are left out."""
+def data_set_fingerprint(file: BinaryIO, like: str = "") -> str:
+    """Of the data set in a DICOM file that this module wrote: preamble and group 0002 are left out.
+
+    Args:
+        file: Read from its beginning.
+        like: The fingerprint that it will be compared with.
+    """
     head = file.read(len(PREAMBLE) + 12)
     if len(head) < len(PREAMBLE) + 12 or head[128:132] != b"DICM":
         raise SpoolDamagedError("a spool file has lost its beginning")
     # (0002,0000) FileMetaInformationGroupLength, explicit VR little endian: tag, UL, 4, value
     file.seek(len(PREAMBLE) + 12 + int.from_bytes(head[-4:], "little"))
-    digest = hashlib.sha256()
+    fingerprint = Fingerprint(like)
     while chunk := file.read(_COPY_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
+        fingerprint.update(chunk)
+    return str(fingerprint)
 
 
 def sync_folder(folder: Path) -> None:

@@ -55,7 +55,7 @@ class ReceivedInstance:
         sop_class_uid: (0008,0016).
         transfer_syntax_uid: Of the presentation context that carried it.
         modality: (0008,0060), "" if absent.
-        sha256: Hex digest over the data set as received, without preamble and file meta information.
+        fingerprint: Of the data set as received, without preamble and file meta information.
         size_bytes: Size of the spool file.
         path: Of the spool file, relative to the spool folder.
         patient_hash: Pseudonym of the patient (``dicom_core.pseudonym``), "" if the header names none.
@@ -68,7 +68,7 @@ class ReceivedInstance:
     sop_class_uid: str
     transfer_syntax_uid: str
     modality: str
-    sha256: str
+    fingerprint: str
     size_bytes: int
     path: str
     patient_hash: str = ""
@@ -91,7 +91,7 @@ class StoredInstance:
     sop_instance_uid: str
     sop_class_uid: str
     transfer_syntax_uid: str
-    sha256: str
+    fingerprint: str
     path: str
 
 
@@ -135,5 +135,5 @@ class QuietStudy:
 
 def input_hash(instances: Iterable[StoredInstance]) -> str:
     """Over the identity and content of every instance, in the order of ``StoredSeries``: what a job is to work on."""
-    lines = [f"{instance.sop_instance_uid} {instance.sha256}" for instance in instances]
+    lines = [f"{instance.sop_instance_uid} {instance.fingerprint}" for instance in instances]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

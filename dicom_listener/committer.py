@@ -141,7 +141,7 @@ class Committer:
             return [self.failure] * len(group)
         try:
             self._spool.synchronise(
-                SpooledFile(instance.path, instance.sha256, instance.size_bytes) for instance in instances
+                SpooledFile(instance.path, instance.fingerprint, instance.size_bytes) for instance in instances
             )
             return self._record_instances(instances)
         except SpoolError as error:

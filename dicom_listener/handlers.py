@@ -93,6 +93,7 @@ class Intake:
         critical_water_bytes: With less free space objects are refused before their bytes are written.
         maximum_object_bytes: Larger objects are refused; what comes beyond is thrown away as it arrives.
         site_key: What the pseudonyms of patients are made with.
+        older_fingerprint: Under which an older release knows an instance (``SpooledFile.keep``), "" for none.
     """
 
     spool: Spool
@@ -102,6 +103,7 @@ class Intake:
     critical_water_bytes: int
     maximum_object_bytes: int
     site_key: str
+    older_fingerprint: Callable[[str], str] = lambda _: ""
 
     def begin(self, opened: OpenAssociation, request: StoreRequest) -> "IncomingInstance":
         """Begin to take one object, or to throw it away if the command alone says that it cannot be taken."""
@@ -188,7 +190,7 @@ class IncomingInstance:
         return Answer(Status.SUCCESS)
 
     def _durable(self, file: IncomingFile, header: Header) -> ReceivedInstance:
-        spooled = file.keep(header.sop_instance_uid)
+        spooled = file.keep(header.sop_instance_uid, self._intake.older_fingerprint(header.sop_instance_uid))
         return ReceivedInstance(
             association=self._opened.association,
             study_instance_uid=header.study_instance_uid,
@@ -197,7 +199,7 @@ class IncomingInstance:
             sop_class_uid=header.sop_class_uid,
             transfer_syntax_uid=self._request.transfer_syntax_uid,
             modality=_modality(header.modality),
-            sha256=spooled.sha256,
+            fingerprint=spooled.fingerprint,
             size_bytes=spooled.size_bytes,
             path=spooled.path,
             patient_hash=patient_hash(self._intake.site_key, header.patient_id, header.issuer_of_patient_id),

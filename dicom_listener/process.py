@@ -85,6 +85,7 @@ def run(
                 committer=committer,
                 refusals=refusals,
                 closer=closer,
+                older_fingerprint=register.older_fingerprints(record),
             )
             host, port = server.start()
             log.info("listening", host=host, port=port, ae_title=settings.listener.ae_title, peers=len(settings.peers))
@@ -146,6 +147,7 @@ def _server(
     committer: Committer,
     refusals: RefusalAudit,
     closer: "_Closer",
+    older_fingerprint: Callable[[str], str],
 ) -> StorageServer:
     listener = settings.listener
     free_space = FreeSpace(spool.free_bytes)
@@ -157,6 +159,7 @@ def _server(
         critical_water_bytes=listener.critical_water_bytes,
         maximum_object_bytes=listener.maximum_object_bytes,
         site_key=site_key,
+        older_fingerprint=older_fingerprint,
     )
     return PynetdicomServer(
         listener,

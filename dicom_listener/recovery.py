@@ -23,7 +23,7 @@ SAMPLE_FILES, SAMPLE_BYTES = 64, 256 * 1024 * 1024
 _FEW_FILES = 10
 _MANY_FILES = 100
 RecordedFile = tuple[str, str, str]
-"""SOP Instance UID, path, sha256."""
+"""SOP Instance UID, path, fingerprint."""
 log = get_logger("listener.recovery")
 
 
@@ -122,12 +122,12 @@ def _mark_missing(record: Record, spool: Spool, recorded: Sequence[RecordedFile]
 def _verify_sample(record: Record, spool: Spool, recorded: Sequence[RecordedFile]) -> int:
     """Read some files again, chosen by chance: at every start others."""
     damaged, left = 0, SAMPLE_BYTES
-    for sop_instance_uid, path, sha256 in random.sample(recorded, min(SAMPLE_FILES, len(recorded))):
+    for sop_instance_uid, path, fingerprint in random.sample(recorded, min(SAMPLE_FILES, len(recorded))):
         left -= spool.path(path).stat().st_size
         if left < 0:
             break
         try:
-            spool.verify(path, sha256)
+            spool.verify(path, fingerprint)
         except SpoolDamagedError as error:
             damaged += 1
             log.critical("instance-damaged", sop_instance_uid=sop_instance_uid)

@@ -20,7 +20,7 @@ from loopback import wait_until
 from pydicom import dcmread, uid
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from sqlalchemy import select
-from store_scu import StoreAnswer, association, data_set, sha256, store, store_command
+from store_scu import StoreAnswer, association, data_set, fingerprint, store, store_command
 
 from db import audit, migrate, models
 from db.session import Record
@@ -50,7 +50,7 @@ class Site:
         """The data set in the spool file of a recorded instance, its hash checked on the way."""
         row = self.instance(sop_instance_uid)
         assert row is not None, f"{sop_instance_uid} is not recorded"
-        self.spool.verify(row.path, row.sha256)
+        self.spool.verify(row.path, row.fingerprint)
         content = self.spool.path(row.path).read_bytes()
         assert content[: len(PREAMBLE)] == PREAMBLE
         return content[len(PREAMBLE) + 12 + struct.unpack("<L", content[140:144])[0] :]
@@ -201,7 +201,7 @@ def test_bytes_are_stored_as_received(site: Site, syntax: str) -> None:
     assert site.stored_bytes(sop_instance_uid) == sent
     row = site.instance(sop_instance_uid)
     assert row is not None
-    assert row.sha256 == sha256(sent)
+    assert row.fingerprint == fingerprint(sent)
     assert row.transfer_syntax_uid == syntax
     meta = dcmread(site.spool.path(row.path), stop_before_pixels=True).file_meta
     assert meta.TransferSyntaxUID == syntax
@@ -247,7 +247,7 @@ def test_duplicates_and_conflicts(site: Site) -> None:
         (aside,) = session.scalars(
             select(models.ConflictingInstance).where(models.ConflictingInstance.sop_instance_uid == name)
         ).all()
-    site.spool.verify(aside.path, sha256(other))
+    site.spool.verify(aside.path, fingerprint(other))
     assert len(site.events(audit.Event.INSTANCE_CONFLICT, study_instance_uid=study)) == 2
 
 

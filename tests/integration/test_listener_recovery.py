@@ -14,7 +14,7 @@ import pytest
 from listener_process import crash_points, listener_process, listener_thread, settings_tables
 from loopback import wait_until
 from pydicom.uid import generate_uid
-from sqlalchemy import select
+from sqlalchemy import select, update
 from store_scu import StoreAnswer, association, data_set, store
 
 import db.session
@@ -54,10 +54,10 @@ def send_until_it_breaks(
 
 def check_agreement(record: Record, spool: Spool, acknowledged: list[str]) -> None:
     """Everything acknowledged is recorded with equal bytes, rows and files agree, nothing is unfinished."""
-    recorded = {name: (path, sha256) for name, path, sha256 in register.recorded_files(record)}
+    recorded = {name: (path, fingerprint) for name, path, fingerprint in register.recorded_files(record)}
     assert set(acknowledged) <= set(recorded)
-    for path, sha256 in recorded.values():
-        spool.verify(path, sha256)
+    for path, fingerprint in recorded.values():
+        spool.verify(path, fingerprint)
     assert register.unrecorded_paths(record, spool.kept_paths()) == []
     assert list(spool.unfinished_paths()) == []
     assert audit.verify(record).problem == ""
@@ -121,15 +121,15 @@ def place(tmp_path: Path) -> Iterator[tuple[Record, Spool]]:
         yield record, spool
 
 
-def _received(spool: Spool, name: str) -> ReceivedInstance:
+def _received(spool: Spool, name: str, like: str = "") -> ReceivedInstance:
     data = data_set(name, study="1.2.3")
     with spool.receive(file_meta("1.2.840.10008.5.1.4.1.1.2", name, "1.2.840.10008.1.2.1")) as file:
         file.write(data)
-        kept: SpooledFile = file.keep(name)
+        kept: SpooledFile = file.keep(name, like)
     return ReceivedInstance(
         Association("a" * 32, "b" * 32, "TESTER", "VESSELQ", "127.0.0.1"),
         "1.2.3", "1.2.3.4", name, "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1", "CT",
-        kept.sha256, kept.size_bytes, kept.path,
+        kept.fingerprint, kept.size_bytes, kept.path,
     )  # fmt: skip
 
 
@@ -245,6 +245,29 @@ def test_locked_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         finally:
             blocker.close()
         check_agreement(record, Spool(tmp_path / "spool"), [name])
+
+
+def test_what_an_older_release_received_comes_again(place: tuple[Record, Spool], tmp_path: Path) -> None:
+    """A record of SHA-256: equal bytes are a duplicate, other bytes a conflict, what was purged is stored again."""
+    record, spool = place
+    there, purged, new = generate_uid(), generate_uid(), generate_uid()
+    received = [_received(spool, name, like="0" * 64) for name in (there, purged)]
+    register.record_instances(record, received)
+    with record.writing() as transaction:
+        transaction.connection.execute(
+            update(models.Instance).where(models.Instance.sop_instance_uid == purged).values(state="PURGED")
+        )
+    spool.remove(received[1].path)
+    other = data_set(there, study="1.2.3", pixels=b"\x09\x09")
+    with listener_thread(tmp_path, **settings_tables()) as (port, _), association(port) as opened:
+        for name in (there, purged, new):
+            assert store(opened, name, data_set(name, study="1.2.3")) == StoreAnswer(0)
+        assert store(opened, there, other).status == 0x0111
+    check_agreement(record, spool, [there, purged, new])
+    assert len(list(spool.kept_paths())) == 4, "each content has one file"
+    recorded = {name: (path, fingerprint) for name, path, fingerprint in register.recorded_files(record)}
+    assert [recorded[one.sop_instance_uid] for one in received] == [(one.path, one.fingerprint) for one in received]
+    assert recorded[new][1].startswith("blake3-")
 
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,10 +48,10 @@ def test_two_processes_on_one_port(tmp_path: Path) -> None:
         second.send_signal(signal.SIGKILL)
         wait_until(lambda: listener.log.read_text().count('"listening"') == 3, "a new second process")
         names += _send(listener.port, study, 5)
-        recorded = {name: (path, sha256) for name, path, sha256 in register.recorded_files(record)}
+        recorded = {name: (path, fingerprint) for name, path, fingerprint in register.recorded_files(record)}
         assert set(names) == set(recorded)
-        for path, sha256 in recorded.values():
-            Spool(tmp_path / "spool").verify(path, sha256)
+        for path, fingerprint in recorded.values():
+            Spool(tmp_path / "spool").verify(path, fingerprint)
         assert audit.verify(record).problem == ""
         (second,) = _siblings(listener.process.pid)
         listener.process.send_signal(signal.SIGKILL)

@@ -69,7 +69,7 @@ class ConsoleSite:
             sop_class_uid="1.2.840.10008.5.1.4.1.1.12.1",
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             modality=modality,
-            sha256="a" * 64,
+            fingerprint="a" * 64,
             size_bytes=1000,
             path=f"instances/aa/{study}.dcm",
         )

@@ -42,7 +42,7 @@ def instance(
 ) -> ReceivedInstance:
     """Instance ``number`` of a series; other ``content`` is other bytes under the same UID."""
     uid = f"{study}.{series}.{number}"
-    sha256 = hashlib.sha256(f"{uid}/{content}".encode()).hexdigest()
+    content_hash = hashlib.sha256(f"{uid}/{content}".encode()).hexdigest()
     return ReceivedInstance(
         association=by,
         study_instance_uid=study,
@@ -51,9 +51,9 @@ def instance(
         sop_class_uid=CT_IMAGE,
         transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
         modality=modality,
-        sha256=sha256,
+        fingerprint=content_hash,
         size_bytes=1000 + number,
-        path=f"instances/{sha256[:2]}/{uid[-20:]}-{sha256[:32]}.dcm",
+        path=f"instances/{content_hash[:2]}/{uid[-20:]}-{content_hash[:32]}.dcm",
     )
 
 

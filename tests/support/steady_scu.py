@@ -59,7 +59,7 @@ class SteadySender:
                     return  # the association broke in the middle
                 if answer.status != 0:
                     return
-                self.acknowledged[str(dataset.SOPInstanceUID)] = store_scu.sha256(data)
+                self.acknowledged[str(dataset.SOPInstanceUID)] = store_scu.fingerprint(data)
 
 
 def data_set_bytes(dataset: Dataset) -> bytes:

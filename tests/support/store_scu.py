@@ -1,7 +1,6 @@
 """A Storage SCU that sends exactly the bytes and identifiers it is told to, right or wrong."""
 
 import contextlib
-import hashlib
 import socket
 import struct
 import time
@@ -15,6 +14,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import P_DATA
 
+from dicom_core.fingerprint import Fingerprint
 from dicom_core.kept_answers import keep_answers
 
 
@@ -65,9 +65,11 @@ def data_set(
     return b"".join(parts)
 
 
-def sha256(data: bytes) -> str:
+def fingerprint(data: bytes) -> str:
     """What the record keeps of a data set."""
-    return hashlib.sha256(data).hexdigest()
+    made = Fingerprint()
+    made.update(data)
+    return str(made)
 
 
 @contextlib.contextmanager

@@ -106,12 +106,12 @@ def test_kill_minus_nine_at_random_moments(site: RunningSite, seed: int) -> None
 
 def _nothing_acknowledged_is_lost(site: RunningSite, senders: list[SteadySender]) -> None:
     spool = Spool(site.settings.spool_folder)
-    stored = {uid: (path, sha256) for uid, path, sha256 in register.recorded_files(site.record)}
+    stored = {uid: (path, fingerprint) for uid, path, fingerprint in register.recorded_files(site.record)}
     for sender in senders:
-        for uid, sha256 in sender.acknowledged.items():
+        for uid, fingerprint in sender.acknowledged.items():
             path, recorded = stored[uid]
-            assert recorded == sha256
-            spool.verify(path, sha256)
+            assert recorded == fingerprint
+            spool.verify(path, fingerprint)
 
 
 def _one_current_result(site: RunningSite, study: list[Dataset]) -> None:

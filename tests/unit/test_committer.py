@@ -23,7 +23,7 @@ def _instance(number: int) -> ReceivedInstance:
         sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
         transfer_syntax_uid="1.2.840.10008.1.2.1",
         modality="CT",
-        sha256=f"{number:064x}",
+        fingerprint=f"{number:064x}",
         size_bytes=100 + number,
         path=f"instances/{number:02x}/{number}.dcm",
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, SegmentationStorage
 from sqlalchemy import select
-from store_scu import data_set, element, sha256
+from store_scu import data_set, element, fingerprint
 
 from db import models
 from db.audit import Event
@@ -109,7 +109,7 @@ def test_stored_whatever_the_pieces(bench: _Bench, piece: int) -> None:
     (received,) = bench.recorded
     assert (received.sop_instance_uid, received.sop_class_uid, received.modality) == (NAME, CTImageStorage, "CT")
     assert received.study_instance_uid == "1.2.826.0.1.3680043.10.1"
-    assert received.sha256 == sha256(data)
+    assert received.fingerprint == fingerprint(data)
     assert received.size_bytes == bench.spool.path(received.path).stat().st_size
     assert bench.files() == [received.path]
     assert bench.opened.counts == {"STORED": 1}

@@ -59,11 +59,24 @@ def test_other_bytes_under_a_known_uid_are_kept_aside(record):
     assert receive(record, 1, content="other") == [CONFLICT]
     assert receive(record, 1, content="other") == [CONFLICT]
     assert receive(record, 1, content="third") == [CONFLICT]
-    assert [(row.sha256, row.path) for row in _instances(record)] == [(first.sha256, first.path)]
+    assert [(row.fingerprint, row.path) for row in _instances(record)] == [(first.fingerprint, first.path)]
     with record.reading() as session:
         assert len(session.scalars(select(ConflictingInstance)).all()) == 2
     assert [row.detail["seen_before"] for row in events(record, event="instance-conflict")] == [False, True, False]
     assert {row.outcome for row in events(record, event="instance-conflict")} == {4}
+
+
+def test_older_fingerprints_are_found_where_there_are_some(record):
+    """That of the instance asked for, not one of today's; a record that has none is asked nothing."""
+    by = association(listener(record))
+    older, newer = instance(by, 1), replace(instance(by, 2), fingerprint=f"blake3-{'A' * 43}")
+    register.record_instances(record, [newer])
+    find = register.older_fingerprints(record)
+    register.record_instances(record, [older])
+    assert find(older.sop_instance_uid) == ""
+    find = register.older_fingerprints(record)
+    assert find(older.sop_instance_uid) == older.fingerprint
+    assert find(newer.sop_instance_uid) == find("1.2.3.4.5") == ""
 
 
 def test_a_study_remembers_the_first_pseudonym_that_it_is_told(record):
@@ -306,14 +319,14 @@ def test_an_instance_is_the_same_whichever_way_it_is_recorded(record):
     by = association(listener(record))
     register.record_instances(record, [instance(by, 1)])
     register.record_instances(record, [instance(by, 2)])
-    own = {"sop_instance_uid", "sha256", "size_bytes", "path", "received_at"}
+    own = {"sop_instance_uid", "fingerprint", "size_bytes", "path", "received_at"}
     first, second = (
         {column.name: getattr(row, column.name) for column in Instance.__table__.columns if column.name not in own}
         for row in _instances(record)
     )
     assert first == second
     for row, sent in zip(_instances(record), (instance(by, 1), instance(by, 2)), strict=True):
-        assert (row.sha256, row.size_bytes, row.path) == (sent.sha256, sent.size_bytes, sent.path)
+        assert (row.fingerprint, row.size_bytes, row.path) == (sent.fingerprint, sent.size_bytes, sent.path)
     assert all(row.received_at.tzinfo is not None for row in _instances(record))
 
 

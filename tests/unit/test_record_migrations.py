@@ -1,17 +1,35 @@
 """Schema and site key: made once, whoever comes first."""
 
 import multiprocessing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import DateTime, bindparam, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
-from db import migrate
-from db.models import Base
+from db import migrate, register
+from db.models import Base, ConflictingInstance
 from db.session import Record
 from dicom_core.errors import ConfigurationError
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+_TIME = bindparam("now", type_=DateTime(timezone=True))
+_STUDY = text(
+    "INSERT INTO studies (study_instance_uid, state, generation, first_received_at, last_received_at, revision,"
+    " close_requested) VALUES (:uid, 'RECEIVING', 0, :now, :now, 1, false)"
+).bindparams(_TIME)
+_INSTANCE = text(
+    "INSERT INTO instances (sop_instance_uid, study_instance_uid, series_instance_uid, sop_class_uid,"
+    " transfer_syntax_uid, state, sha256, size_bytes, path, association_id, generation, received_at)"
+    " VALUES (:uid, :uid, '1.2', '1.3', '1.4', 'RECEIVED', :hash, 1000, :path, :by, 1, :now)"
+).bindparams(_TIME)
+_ASIDE = text(
+    "INSERT INTO conflicting_instances (sop_instance_uid, study_instance_uid, sha256, path, association_id,"
+    " received_at) VALUES (:uid, :uid, :hash, 'instances/aa/aside.dcm', :by, :now)"
+).bindparams(_TIME)
 
 
 def test_upgrade_makes_the_tables_and_the_site_key_once(empty_record):
@@ -103,3 +121,22 @@ def test_expected_revision_is_that_of_the_migrations(empty_record: Record) -> No
     assert migrate.expected_revision() == ScriptDirectory.from_config(configuration).get_current_head()
     migrate.upgrade(empty_record)
     assert migrate.current_revision(empty_record) == migrate.expected_revision()
+
+
+def test_fingerprints_of_older_releases_stay(empty_record):
+    """Of instances and of what was kept aside: the rows are there with the same value under the new name."""
+    from alembic import command
+
+    command.upgrade(migrate._configuration(empty_record), "0003")
+    facts = {"uid": "1.2.3", "hash": "a" * 64, "path": "instances/aa/a.dcm", "by": "b" * 32, "now": NOW}
+    with empty_record.engine.begin() as connection:
+        connection.execute(_STUDY, facts)
+        connection.execute(_INSTANCE, facts)
+        connection.execute(_ASIDE, facts)
+    migrate.upgrade(empty_record)
+    assert register.recorded_files(empty_record) == [("1.2.3", "instances/aa/a.dcm", "a" * 64)]
+    assert list(register.unrecorded_paths(empty_record, ["instances/aa/a.dcm", "instances/aa/aside.dcm"])) == []
+    with empty_record.reading() as session:
+        assert session.scalars(select(ConflictingInstance.fingerprint)).all() == ["a" * 64]
+    with pytest.raises(IntegrityError), empty_record.engine.begin() as connection:
+        connection.execute(text(str(_ASIDE).replace("sha256", "fingerprint")).bindparams(_TIME), facts)

@@ -12,8 +12,8 @@ import pytest
 
 from dicom_core import spool as spool_module
 from dicom_core.errors import SpoolDamagedError, SpoolError, SpoolFullError
-from dicom_core.growing_hash import WORTH_A_THREAD_BYTES, HashThreads
-from dicom_core.spool import PREAMBLE, Spool, data_set_hash, keep_file
+from dicom_core.fingerprint import Fingerprint
+from dicom_core.spool import PREAMBLE, Spool, data_set_fingerprint, keep_file
 
 META = bytes.fromhex("02000000554c0400") + (4).to_bytes(4, "little") + b"meta"
 DATA = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" * 100
@@ -37,6 +37,12 @@ def _receive(spool: Spool, data: bytes = DATA, uid: str = UID, meta: bytes = MET
     return kept
 
 
+def _fingerprint(data: bytes) -> str:
+    fingerprint = Fingerprint()
+    fingerprint.update(data)
+    return str(fingerprint)
+
+
 def _files(spool: Spool) -> list[str]:
     return sorted(str(path.relative_to(spool.folder)) for path in spool.folder.rglob("*") if path.is_file())
 
@@ -45,7 +51,7 @@ def test_a_file_is_kept_as_it_came(spool):
     """Zero preamble, DICM, meta information, then the data set byte for byte; the hash is that of the data set."""
     kept = _receive(spool)
     assert spool.path(kept.path).read_bytes() == PREAMBLE + META + DATA
-    assert kept.sha256 == hashlib.sha256(DATA).hexdigest()
+    assert kept.fingerprint == _fingerprint(DATA)
     assert kept.size_bytes == len(PREAMBLE + META + DATA)
     assert _files(spool) == [kept.path]
     assert list(spool.kept_paths()) == [kept.path]
@@ -185,12 +191,12 @@ def test_a_spool_that_cannot_be_made_says_which(tmp_path):
 def test_one_flipped_bit_is_found(spool, where):
     """Anywhere in the data set."""
     kept = _receive(spool)
-    spool.verify(kept.path, kept.sha256)
+    spool.verify(kept.path, kept.fingerprint)
     content = bytearray(spool.path(kept.path).read_bytes())
     content[where] ^= 1
     spool.path(kept.path).write_bytes(content)
     with pytest.raises(SpoolDamagedError, match="other content"):
-        spool.verify(kept.path, kept.sha256)
+        spool.verify(kept.path, kept.fingerprint)
 
 
 @pytest.mark.parametrize("cut", [0, 100, len(PREAMBLE) + 4, len(PREAMBLE + META) + 5])
@@ -200,7 +206,7 @@ def test_a_cut_file_is_found(spool, cut):
     with spool.path(kept.path).open("r+b") as file:
         file.truncate(cut)
     with pytest.raises(SpoolDamagedError):
-        spool.verify(kept.path, kept.sha256)
+        spool.verify(kept.path, kept.fingerprint)
 
 
 def test_a_missing_file_is_found_and_removing_it_again_is_fine(spool):
@@ -209,14 +215,14 @@ def test_a_missing_file_is_found_and_removing_it_again_is_fine(spool):
     spool.remove(kept.path)
     spool.remove(kept.path)
     with pytest.raises(SpoolDamagedError, match="No such file"):
-        spool.verify(kept.path, kept.sha256)
+        spool.verify(kept.path, kept.fingerprint)
 
 
 def test_the_hash_does_not_see_the_meta_information(spool):
     """The same data set with another group 0002 (another sender's software) is the same content."""
     other = bytes.fromhex("02000000554c0400") + (9).to_bytes(4, "little") + b"nine bytes"[:9]
-    assert _receive(spool).sha256 == _receive(spool, meta=other).sha256
-    assert data_set_hash(io.BytesIO(PREAMBLE + other + DATA)) == hashlib.sha256(DATA).hexdigest()
+    assert _receive(spool).fingerprint == _receive(spool, meta=other).fingerprint
+    assert data_set_fingerprint(io.BytesIO(PREAMBLE + other + DATA)) == _fingerprint(DATA)
 
 
 def test_free_space_is_that_of_the_file_system(spool):
@@ -239,49 +245,37 @@ def test_a_result_is_made_durable_under_its_name(tmp_path, monkeypatch):
         keep_file(temporary, final)
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-def test_a_long_object_has_the_same_name_and_hash_whoever_hashes(spool, cores):
-    """With a thread beside the writing and without."""
-    spool.hash_threads = HashThreads(cores)
-    pixels = random.Random(7).randbytes(3 * WORTH_A_THREAD_BYTES + 1)
+def test_a_long_object_in_many_pieces(spool):
+    """Views and bytes, more of them than one system call takes: one fingerprint over all, and no descriptor stays."""
+    pixels = random.Random(7).randbytes(200_001)
+    views = [memoryview(pixels)[start : start + 100] for start in range(0, len(pixels), 100)]
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  descriptors, not files
     with spool.receive(META) as incoming:
         incoming.write(DATA)
-        incoming.write(pixels[:100_000], memoryview(pixels)[100_000:])
+        incoming.write(*views)
         kept = incoming.keep(UID)
-    assert kept.sha256 == hashlib.sha256(DATA + pixels).hexdigest()
+    assert kept.fingerprint == _fingerprint(DATA + pixels)
     assert spool.path(kept.path).read_bytes() == PREAMBLE + META + DATA + pixels
     assert kept.size_bytes == len(PREAMBLE + META + DATA + pixels)
-    spool.verify(kept.path, kept.sha256)
-
-
-def test_a_long_object_that_cannot_be_read_back_is_not_kept(spool, monkeypatch):
-    """The disk lost what it took: an error of the spool, the cause kept, nothing left."""
-    spool.hash_threads = HashThreads(2)
-
-    def fail(*_: object) -> bytes:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    def receive() -> None:
-        with spool.receive(META) as incoming:
-            monkeypatch.setattr(os, "pread", fail)
-            incoming.write(bytes(WORTH_A_THREAD_BYTES))
-            incoming.keep(UID)
-
-    with pytest.raises(SpoolError, match="durable") as caught:
-        receive()
-    assert caught.value.__cause__.errno == errno.EIO
-    assert _files(spool) == []
-
-
-def test_a_long_object_that_is_cut_off_leaves_nothing(spool):
-    """Neither file nor descriptor, though another thread was reading it, and the core is free again."""
-    spool.hash_threads = HashThreads(2)
-    with spool.receive(META) as incoming:
-        incoming.write(bytes(20 * WORTH_A_THREAD_BYTES))
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  descriptors, not files
-    for _ in range(3):
-        with spool.receive(META) as incoming:
-            incoming.write(bytes(20 * WORTH_A_THREAD_BYTES))
-    assert _files(spool) == []
+    spool.verify(kept.path, kept.fingerprint)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
-    assert spool.hash_threads.free
+
+
+def test_what_an_older_release_received_is_compared_in_its_way(spool):
+    """SHA-256 where the record has that: the same name for the same content, another for other content, and damage."""
+    older = hashlib.sha256(DATA).hexdigest()
+    names = set()
+    for data in (DATA, DATA, DATA + b"other"):
+        with spool.receive(META) as incoming:
+            incoming.write(data)
+            kept = incoming.keep(UID, older)
+        assert kept.fingerprint == hashlib.sha256(data).hexdigest()
+        spool.verify(kept.path, kept.fingerprint)
+        names.add(kept.path)
+    assert len(names) == 2
+    # as it was named before there was another algorithm
+    content = hashlib.sha256(META + older.encode()).hexdigest()[:32]
+    assert f"-{content}.dcm" in "".join(names)
+    assert _receive(spool).fingerprint == _fingerprint(DATA)
+    with pytest.raises(SpoolDamagedError, match="other content"):
+        spool.verify(kept.path, older)
