@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Dialect
+from sqlalchemy import Connection, Dialect
 from sqlalchemy.sql.dml import UpdateBase
+
+from db.session import by_driver
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,8 @@ class Prepared:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
-    def execute(self, connection: Connection, **values: Any) -> CursorResult[Any]:
-        """Run it with a value for each name; raises what ``Connection.execute`` raises."""
+    def execute(self, connection: Connection, **values: Any) -> int:
+        """Run it with a value for each name; how many rows it touched. Raises what ``Connection.execute`` raises."""
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
@@ -38,9 +40,8 @@ class Prepared:
         for name, process in compiled.processors.items():
             values[name] = process(values[name])
         order = compiled.order
-        return connection.exec_driver_sql(
-            compiled.sql, values if order is None else tuple([values[key] for key in order])
-        )
+        given = values if order is None else tuple([values[key] for key in order])
+        return int(by_driver(connection, compiled.sql, given).rowcount)
 
 
 def _compiled(statement: UpdateBase, dialect: Dialect) -> _Compiled:

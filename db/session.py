@@ -8,7 +8,7 @@ lock), since each audit row continues the hash of the one before.
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -186,13 +186,13 @@ def _first_line(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", error)).strip().splitlines()[0]
 
 
-def by_driver(connection: Connection, statement: str, values: tuple[Any, ...] = ()) -> Any:
+def by_driver(connection: Connection, statement: str, values: tuple[Any, ...] | Mapping[str, Any] = ()) -> Any:
     """Run a statement that every transaction needs, and give the driver's cursor: SQLAlchemy takes longer than it does.
 
     Args:
         connection: Of the engine.
         statement: In the dialect of the driver.
-        values: In their order.
+        values: In their order, or by their names where the driver takes those.
 
     Raises:
         DBAPIError: What ``Connection.execute`` would raise.

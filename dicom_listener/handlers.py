@@ -123,6 +123,7 @@ class IncomingInstance:
         self._opened = opened
         self._request = request
         self._head = bytearray()
+        self._looked = False
         self._header: Header | None = None
         self._size = 0
         self._refused: IntakeError | None = None
@@ -217,15 +218,16 @@ class IncomingInstance:
             raise IntakeError("the spool is below critical_water_bytes", status=Status.OUT_OF_RESOURCES)
 
     def _look(self, data: bytes | memoryview) -> None:
-        """Gather the first bytes and look once whether the header is whole already: then they need not be kept."""
-        looked = len(self._head) >= _FIRST_LOOK_BYTES
+        """Look once whether the header is whole in the first bytes; they are kept as long as it is not."""
+        if not self._looked and len(self._head) + len(data) >= _FIRST_LOOK_BYTES:
+            self._looked = True
+            beginning = bytes(self._head) + bytes(data[:_FIRST_LOOK_BYTES])
+            with suppress(HeaderIncompleteError):
+                self._header = read_header(beginning, self._request.transfer_syntax_uid, complete=False)
+                self._check_header(self._header)
+                self._head.clear()
+                return
         self._head += data
-        if looked or len(self._head) < _FIRST_LOOK_BYTES:
-            return
-        with suppress(HeaderIncompleteError):
-            self._header = read_header(bytes(self._head), self._request.transfer_syntax_uid, complete=False)
-            self._check_header(self._header)
-            self._head.clear()
 
     def _whole_header(self) -> Header:
         if self._header is None:
