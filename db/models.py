@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -93,6 +94,8 @@ class Installation(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     site_key: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
+    older_fingerprints: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether an older release may have recorded instances: by SHA-256 (``dicom_core.fingerprint``)."""
 
 
 class Process(Base):

@@ -11,12 +11,16 @@ from db import audit
 from db.arrivals import Arrivals
 from db.audit import Event, Outcome
 from db.instance_states import MISSING, PURGED, RECEIVED
-from db.models import AssociationRow, AssociationStudy, ConflictingInstance, Instance, Process
-from db.session import Record, Transaction
+from db.models import AssociationRow, AssociationStudy, ConflictingInstance, Installation, Instance, Process
+from db.session import Record, Transaction, by_driver, translated
 from dicom_core.fingerprint import is_older
 from dicom_core.study import Association, AssociationOutcome, ReceivedInstance, Registration
 
 _PATHS_AT_ONCE = 1000
+_FINGERPRINT = {
+    mark: f"SELECT fingerprint FROM instances WHERE sop_instance_uid = {mark}"  # noqa: S608  constants
+    for mark in ("?", "%s")
+}
 
 
 def record_instances(record: Record, instances: Sequence[ReceivedInstance]) -> list[Registration]:
@@ -114,18 +118,17 @@ def recorded_files(record: Record) -> list[tuple[str, str, str]]:
 def older_fingerprints(record: Record) -> Callable[[str], str]:
     """Finds the fingerprint under which an older release knows an instance, by SOP Instance UID; "" for none.
 
-    Where the record has no such fingerprint, as in every new one, finding it costs nothing.
+    A record that is younger than this release holds none, and finding that costs nothing.
     """
     with record.reading() as session:
-        some = session.execute(select(Instance.path).where(Instance.fingerprint.not_like("blake3-%")).limit(1)).first()
-    if some is None:
-        return lambda _: ""
+        if not session.scalar(select(Installation.older_fingerprints)):
+            return lambda _: ""
+    statement = _FINGERPRINT["?" if record.engine.dialect.paramstyle == "qmark" else "%s"]
 
     def find(sop_instance_uid: str) -> str:
-        with record.reading() as session:
-            known = select(Instance.fingerprint).where(Instance.sop_instance_uid == sop_instance_uid)
-            fingerprint = session.scalar(known) or ""
-            return fingerprint if is_older(fingerprint) else ""
+        with translated(), record.engine.connect() as connection:
+            known = by_driver(connection, statement, (sop_instance_uid,)).fetchone()
+        return known[0] if known is not None and is_older(known[0]) else ""
 
     return find
 

@@ -27,7 +27,7 @@ from dicom_listener.refusals import Refusal, RefusalAudit
 
 HEADER_BYTES = 4 * 1024 * 1024
 """(0020,000E) must come within this much of the data set; only reference sequences of thousands of items reach far."""
-_FIRST_LOOK_BYTES = 64 * 1024
+_FIRST_LOOK_BYTES = 16 * 1024
 _MODALITY_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _")
 _MODALITY_LENGTH = 16
 _STORAGE_CLASSES = frozenset(STORAGE_CLASSES)
@@ -123,7 +123,7 @@ class IncomingInstance:
         self._opened = opened
         self._request = request
         self._head = bytearray()
-        self._looked = False
+        self._look_at = _FIRST_LOOK_BYTES
         self._header: Header | None = None
         self._size = 0
         self._refused: IntakeError | None = None
@@ -218,10 +218,10 @@ class IncomingInstance:
             raise IntakeError("the spool is below critical_water_bytes", status=Status.OUT_OF_RESOURCES)
 
     def _look(self, data: bytes | memoryview) -> None:
-        """Look once whether the header is whole in the first bytes; they are kept as long as it is not."""
-        if not self._looked and len(self._head) + len(data) >= _FIRST_LOOK_BYTES:
-            self._looked = True
-            beginning = bytes(self._head) + bytes(data[:_FIRST_LOOK_BYTES])
+        """Look whether the header is whole in the first bytes, and again in four times as many; else keep them."""
+        while self._look_at <= len(self._head) + len(data):
+            beginning = bytes(self._head) + bytes(data[: self._look_at - len(self._head)])
+            self._look_at *= 4
             with suppress(HeaderIncompleteError):
                 self._header = read_header(beginning, self._request.transfer_syntax_uid, complete=False)
                 self._check_header(self._header)

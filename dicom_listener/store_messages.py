@@ -32,7 +32,7 @@ _NONE_YET = CommandSet(0, 0, b"", b"", b"")
 _RESPONSE_HEADER = struct.Struct(">BBLLBB")
 _P_DATA_TF = 4
 _MOST_PIECES, _ENOUGH_BYTES = 512, 128 * 1024
-"""Gathered before they are written: few system calls, and soon enough for the hash to begin beside."""
+"""Gathered before they are written: few system calls, and while the bytes are still in the caches of the processor."""
 _FREE_FRAGMENTS, _LEAST_FRAGMENT_BYTES = 4096, 256
 """An object may have this many fragments of any size, and more when they are this long on average."""
 

@@ -248,23 +248,25 @@ def test_locked_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_an_older_release_received_comes_again(place: tuple[Record, Spool], tmp_path: Path) -> None:
-    """A record of SHA-256: equal bytes are a duplicate, other bytes a conflict, what was purged is stored again."""
+    """A record of SHA-256: equal bytes are a duplicate, other bytes a conflict, what is gone is stored again."""
     record, spool = place
-    there, purged, new = generate_uid(), generate_uid(), generate_uid()
-    received = [_received(spool, name, like="0" * 64) for name in (there, purged)]
+    there, purged, missing, new = (generate_uid() for _ in range(4))
+    received = [_received(spool, name, like="0" * 64) for name in (there, purged, missing)]
     register.record_instances(record, received)
     with record.writing() as transaction:
+        transaction.connection.execute(update(models.Installation).values(older_fingerprints=True))
         transaction.connection.execute(
             update(models.Instance).where(models.Instance.sop_instance_uid == purged).values(state="PURGED")
         )
-    spool.remove(received[1].path)
+    for gone in received[1:]:  # the listener notes at its start that the second of them is missing
+        spool.remove(gone.path)
     other = data_set(there, study="1.2.3", pixels=b"\x09\x09")
     with listener_thread(tmp_path, **settings_tables()) as (port, _), association(port) as opened:
-        for name in (there, purged, new):
+        for name in (there, purged, missing, new):
             assert store(opened, name, data_set(name, study="1.2.3")) == StoreAnswer(0)
         assert store(opened, there, other).status == 0x0111
-    check_agreement(record, spool, [there, purged, new])
-    assert len(list(spool.kept_paths())) == 4, "each content has one file"
+    check_agreement(record, spool, [there, purged, missing, new])
+    assert len(list(spool.kept_paths())) == 5, "each content has one file"
     recorded = {name: (path, fingerprint) for name, path, fingerprint in register.recorded_files(record)}
     assert [recorded[one.sop_instance_uid] for one in received] == [(one.path, one.fingerprint) for one in received]
     assert recorded[new][1].startswith("blake3-")

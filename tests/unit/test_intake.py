@@ -1,6 +1,7 @@
 """Intake without a network: statuses, what reaches the spool, what is thrown away, and the refusal audit."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,36 @@ def test_long_header_is_read_within_its_limit(bench: _Bench) -> None:
     for size, status in ((500_000, 0x0000), (HEADER_BYTES + 100_000, 0xC000)):
         longer = data[:patient] + element(0x0009, 0x1001, b"OB", bytes(size)) + data[patient:]
         assert bench.store(longer, piece=50_000).status == status, size
+
+
+@pytest.mark.parametrize("size", [10_000, 40_000, 100_000, 1_000_000])
+def test_long_header_in_one_piece(bench: _Bench, size: int) -> None:
+    """A view as the connection hands it out: the header is found on the way, and a wrong one refused at once."""
+    data = data_set(NAME, pixels=bytes(2_000_000))
+    patient = data.index(b"\x10\x00\x10\x00")
+    longer = data[:patient] + element(0x0009, 0x1001, b"OB", bytes(size)) + data[patient:]
+    for name, status in ((NAME, 0x0000), (f"{NAME}.9", 0xA900)):
+        request = StoreRequest(CTImageStorage, name, CTImageStorage, ExplicitVRLittleEndian)
+        incoming = bench.intake().begin(bench.opened, request)
+        view = memoryview(longer)
+        incoming.write(view[:1_500_000])
+        assert len(bench.files()) == (1 if status == 0x0000 else 0) + len(bench.recorded)
+        incoming.write(view[1_500_000:])
+        assert incoming.finish().status == status
+    assert [received.fingerprint for received in bench.recorded] == [fingerprint(longer)]
+
+
+def test_an_older_fingerprint_that_cannot_be_asked_for(bench: _Bench) -> None:
+    """The database is away at that moment: 0xA700, and nothing stays."""
+
+    def away(_: str) -> str:
+        raise UnavailableError("the database does not answer")
+
+    intake = replace(bench.intake(), older_fingerprint=away)
+    incoming = intake.begin(bench.opened, StoreRequest(CTImageStorage, NAME, CTImageStorage, ExplicitVRLittleEndian))
+    incoming.write(data_set(NAME))
+    assert incoming.finish().status == 0xA700
+    assert bench.files() == []
 
 
 def test_empty_object(bench: _Bench) -> None:

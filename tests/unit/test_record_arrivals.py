@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from databases import as_owner
 from record_story import STUDY, assert_sound, association, complete, events, instance, listener, quiet, receive
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select, text, update
 
 from db import prepared, processes, register, retention, studies
-from db.models import AssociationStudy, ConflictingInstance, Instance, Series, Study
+from db.models import AssociationStudy, ConflictingInstance, Installation, Instance, Series, Study
 from db.session import Record, by_driver
 from dicom_core.study import AssociationOutcome, Registration
 
@@ -66,15 +67,20 @@ def test_other_bytes_under_a_known_uid_are_kept_aside(record):
     assert {row.outcome for row in events(record, event="instance-conflict")} == {4}
 
 
-def test_older_fingerprints_are_found_where_there_are_some(record):
-    """That of the instance asked for, not one of today's; a record that has none is asked nothing."""
+def _upgraded(record: Record, upgraded: bool) -> None:
+    with as_owner(record) as connection:
+        connection.execute(update(Installation).values(older_fingerprints=upgraded))
+
+
+def test_older_fingerprints_are_found_where_there_may_be_some(record):
+    """That of the instance asked for, not one of today's; a record that is younger is asked nothing."""
     by = association(listener(record))
     older, newer = instance(by, 1), replace(instance(by, 2), fingerprint=f"blake3-{'A' * 43}")
-    register.record_instances(record, [newer])
+    register.record_instances(record, [older, newer])
+    assert register.older_fingerprints(record)(older.sop_instance_uid) == ""
+    _upgraded(record, True)
     find = register.older_fingerprints(record)
-    register.record_instances(record, [older])
-    assert find(older.sop_instance_uid) == ""
-    find = register.older_fingerprints(record)
+    _upgraded(record, False)
     assert find(older.sop_instance_uid) == older.fingerprint
     assert find(newer.sop_instance_uid) == find("1.2.3.4.5") == ""
 

@@ -17,6 +17,7 @@ from dicom_core.errors import ConfigurationError
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 _TIME = bindparam("now", type_=DateTime(timezone=True))
+_INSTALLATION = text("INSERT INTO installation (id, site_key, created_at) VALUES (1, :hash, :now)").bindparams(_TIME)
 _STUDY = text(
     "INSERT INTO studies (study_instance_uid, state, generation, first_received_at, last_received_at, revision,"
     " close_requested) VALUES (:uid, 'RECEIVING', 0, :now, :now, 1, false)"
@@ -130,6 +131,7 @@ def test_fingerprints_of_older_releases_stay(empty_record):
     command.upgrade(migrate._configuration(empty_record), "0003")
     facts = {"uid": "1.2.3", "hash": "a" * 64, "path": "instances/aa/a.dcm", "by": "b" * 32, "now": NOW}
     with empty_record.engine.begin() as connection:
+        connection.execute(_INSTALLATION, facts)
         connection.execute(_STUDY, facts)
         connection.execute(_INSTANCE, facts)
         connection.execute(_ASIDE, facts)
@@ -138,5 +140,6 @@ def test_fingerprints_of_older_releases_stay(empty_record):
     assert list(register.unrecorded_paths(empty_record, ["instances/aa/a.dcm", "instances/aa/aside.dcm"])) == []
     with empty_record.reading() as session:
         assert session.scalars(select(ConflictingInstance.fingerprint)).all() == ["a" * 64]
+    assert register.older_fingerprints(empty_record)("1.2.3") == "a" * 64
     with pytest.raises(IntegrityError), empty_record.engine.begin() as connection:
         connection.execute(text(str(_ASIDE).replace("sha256", "fingerprint")).bindparams(_TIME), facts)

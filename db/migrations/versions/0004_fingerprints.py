@@ -4,6 +4,7 @@ Revision ID: 0004
 Revises: 0003
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
@@ -15,6 +16,10 @@ _ASIDE = "uq_conflicting_instances_sop_instance_uid"
 
 
 def upgrade() -> None:
+    op.add_column(
+        "installation", sa.Column("older_fingerprints", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
+    op.execute("UPDATE installation SET older_fingerprints = EXISTS (SELECT 1 FROM instances)")
     # not in a batch, in which SQLite would copy the whole table
     op.execute("ALTER TABLE instances RENAME COLUMN sha256 TO fingerprint")
     with op.batch_alter_table("conflicting_instances") as batch:
