@@ -1,7 +1,7 @@
 """The fingerprint of a data set: what damage, duplicates and conflicts are found by.
 
-BLAKE3 with 256 bits: as little as with SHA-256 can anybody make two data sets of one fingerprint. On a processor without
-instructions for SHA-256 that takes ten times as long and more; it was half of what receiving a CT slice cost.
+BLAKE3 with 256 bits: as little as with SHA-256 can anybody make two data sets of one fingerprint. SHA-256 takes ten
+times as long and more on a processor without instructions for it; it was half of what receiving a CT slice cost.
 """
 
 import base64
