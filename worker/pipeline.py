@@ -23,6 +23,7 @@ from dicom_core.settings import Settings
 from dicom_core.spool import keep_file
 from dicom_core.study import input_hash
 from worker.lease import Lease
+from worker.leftovers import remove_earlier_tries
 from worker.pictures import preview_files
 from worker.progress import ProgressReports
 from worker.segmenters.interface import Status
@@ -57,6 +58,7 @@ def run_next_job(services: Services) -> bool:
             _work(services, job, lease)
     except LeaseLostError as error:
         log.warning("job lost", job_id=job.job_id, reason=str(error))
+    remove_earlier_tries(services, job.job_id)
     return True
 
 

@@ -312,6 +312,29 @@ def test_results_that_never_counted_do_not_stay(benches: Any) -> None:
     assert running.is_dir()
 
 
+def test_the_next_try_removes_what_the_last_one_left(benches: Any) -> None:
+    """A worker that starts while the lease of a dead one lasts keeps its folders; who does the job removes them."""
+    bench = benches()
+    job_id = bench.queue()
+    dead = jobs.claim(bench.record, "d" * 32, 60)
+    results = bench.settings.results_folder
+    left = [results / folder / f"{job_id}-{dead.fence}" for folder in ("tmp", job_id[:2])]
+    other = results / "tmp" / f"{'f' * 32}-1"
+    for folder in (*left, other):
+        folder.mkdir(parents=True)
+    remove_leftovers(bench.services)
+    assert all(folder.is_dir() for folder in left)
+    with bench.record.writing() as transaction:
+        row = transaction.session.get_one(JobRow, job_id)
+        row.lease_expires_at = transaction.now - timedelta(seconds=1)
+    assert jobs.reap_expired(bench.record, 3, 0) == 1
+    assert run_next_job(bench.services)
+    assert not any(folder.exists() for folder in left)
+    (kept,) = (results / job_id[:2]).iterdir()
+    assert (kept / "seg.dcm").is_file()
+    assert other.is_dir(), "the folder of a job that the record does not know is somebody's"
+
+
 def test_results_that_retention_let_go_do_not_stay(benches: Any) -> None:
     """The dispatcher may die between the record and the removal of the files."""
     bench = benches()
