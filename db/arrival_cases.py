@@ -69,7 +69,7 @@ _COUNT_ANEW = (
 )
 _INSERT_ASIDE = insert(ConflictingInstance)
 _SELECT_ASIDE = select(ConflictingInstance.id).where(
-    ConflictingInstance.sop_instance_uid == _INSTANCE, ConflictingInstance.fingerprint == bindparam("seen")
+    ConflictingInstance.sop_instance_uid == _INSTANCE, ConflictingInstance.fingerprint == bindparam("content")
 )
 
 
@@ -206,7 +206,7 @@ class Arrival:
 
     def _keep_aside(self) -> None:
         received = self._received
-        seen = self._connection.execute(_SELECT_ASIDE, self._instance | {"seen": received.fingerprint}).first()
+        seen = self._connection.execute(_SELECT_ASIDE, self._instance | {"content": received.fingerprint}).first()
         if seen is None:
             row = {
                 "sop_instance_uid": received.sop_instance_uid,

@@ -126,7 +126,7 @@ class Arrivals:
             pseudonym=received.patient_hash,
             now=self._transaction.now,
         )
-        return added == 1
+        return bool(added.rowcount == 1)
 
     def count(self) -> None:
         """Note how the studies grew, who brought the last of each series, and what each association brought."""

@@ -209,7 +209,7 @@ def _check(checkpoint: Checkpoint, before: str, key: "Ed25519PublicKey") -> None
     if checkpoint.key != fingerprint(key):
         raise AuditError(
             f"{name} was signed with another key, {checkpoint.key}, than the one that is trusted, {fingerprint(key)}: "
-            "take the public key of this installation; if it is that one, somebody made the checkpoints"
+            "take the public key of this installation; if it is that one, somebody else made the checkpoints"
         )
     try:
         key.verify(bytes.fromhex(checkpoint.signature), checkpoint.signed)

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Row, Select, Text, cast, literal_column, s
 from sqlalchemy.orm import Session
 
 from db.models import AuditEvent, Study, storable
-from db.session import Record
+from db.session import Record, any_text
 
 _ROWS_AT_ONCE = 1000
 _NOTHING: ColumnElement[str] = literal_column("''")
@@ -202,11 +202,8 @@ def _whatever_is_there(session: Session) -> Iterator[None]:
         yield
         return
     driver: Any = connection.connection.driver_connection
-    usual, driver.text_factory = driver.text_factory, lambda octets: octets.decode(errors="backslashreplace")
-    try:
+    with any_text(driver, "backslashreplace"):
         yield
-    finally:
-        driver.text_factory = usual
 
 
 def readable(value: Any) -> str:

@@ -20,7 +20,7 @@ from db.audit_chain import FIRST_PREVIOUS_HASH, SELECTED, Row, problem_of
 from db.audit_checkpoints import Checkpoint
 from db.audit_parts import Part, readers_here, sound_parts
 from db.models import AuditEvent
-from db.session import Record
+from db.session import Record, any_text
 from dicom_core.errors import AuditError, ConflictError, UnavailableError
 
 ARCHIVED = "audit-archived"
@@ -301,15 +301,12 @@ def _sqlite_parts(result: CursorResult[Any], start: int) -> Iterator[Sequence[An
 
 def _with_what_is_no_text(connection: sqlite3.Connection, last: int | None) -> Sequence[Any]:
     """The rows after ``last``, among which is one with octets that are no UTF-8: the walk ends there and names it."""
-    usual = connection.text_factory
-    connection.text_factory = lambda octets: octets.decode(errors="surrogateescape")
+    statement = f"SELECT {SELECTED} FROM audit_events WHERE ? IS NULL OR sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608  constants
     try:
-        statement = f"SELECT {SELECTED} FROM audit_events WHERE ? IS NULL OR sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608  constants
-        return connection.execute(statement, (last, last, _ROWS_AT_ONCE)).fetchall()
+        with any_text(connection, "surrogateescape"):
+            return connection.execute(statement, (last, last, _ROWS_AT_ONCE)).fetchall()
     except sqlite3.Error as error:
         raise UnavailableError(f"the database does not answer: {error}") from error
-    finally:
-        connection.text_factory = usual
 
 
 def _was_archived(session: Session, first: Row) -> bool:

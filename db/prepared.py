@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import Connection, Dialect, Select
 from sqlalchemy.sql.dml import UpdateBase
 
 from db.session import by_driver
@@ -24,14 +24,14 @@ class _Compiled:
 
 
 class Prepared:
-    """An INSERT, UPDATE or DELETE whose values have names."""
+    """A statement whose values have names."""
 
-    def __init__(self, statement: UpdateBase) -> None:
+    def __init__(self, statement: UpdateBase | Select[Any]) -> None:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
-    def execute(self, connection: Connection, **values: Any) -> int:
-        """Run it with a value for each name; how many rows it touched. Raises what ``Connection.execute`` raises."""
+    def execute(self, connection: Connection, **values: Any) -> Any:
+        """Run it with a value for each name; the driver's cursor. Raises what ``Connection.execute`` raises."""
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
@@ -41,10 +41,10 @@ class Prepared:
             values[name] = process(values[name])
         order = compiled.order
         given = values if order is None else tuple([values[key] for key in order])
-        return int(by_driver(connection, compiled.sql, given).rowcount)
+        return by_driver(connection, compiled.sql, given)
 
 
-def _compiled(statement: UpdateBase, dialect: Dialect) -> _Compiled:
+def _compiled(statement: UpdateBase | Select[Any], dialect: Dialect) -> _Compiled:
     compiled = statement.compile(dialect=dialect)
     processors = {
         name: process

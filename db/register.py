@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import String, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import audit
@@ -12,15 +12,15 @@ from db.arrivals import Arrivals
 from db.audit import Event, Outcome
 from db.instance_states import MISSING, PURGED, RECEIVED
 from db.models import AssociationRow, AssociationStudy, ConflictingInstance, Installation, Instance, Process
-from db.session import Record, Transaction, by_driver, translated
+from db.prepared import Prepared
+from db.session import Record, Transaction, translated
 from dicom_core.fingerprint import is_older
 from dicom_core.study import Association, AssociationOutcome, ReceivedInstance, Registration
 
 _PATHS_AT_ONCE = 1000
-_FINGERPRINT = {
-    mark: f"SELECT fingerprint FROM instances WHERE sop_instance_uid = {mark}"  # noqa: S608  constants
-    for mark in ("?", "%s")
-}
+_FINGERPRINT = Prepared(
+    select(Instance.fingerprint).where(Instance.sop_instance_uid == bindparam("instance", type_=String))
+)
 
 
 def record_instances(record: Record, instances: Sequence[ReceivedInstance]) -> list[Registration]:
@@ -123,11 +123,10 @@ def older_fingerprints(record: Record) -> Callable[[str], str]:
     with record.reading() as session:
         if not session.scalar(select(Installation.older_fingerprints)):
             return lambda _: ""
-    statement = _FINGERPRINT["?" if record.engine.dialect.paramstyle == "qmark" else "%s"]
 
     def find(sop_instance_uid: str) -> str:
         with translated(), record.engine.connect() as connection:
-            known = by_driver(connection, statement, (sop_instance_uid,)).fetchone()
+            known = _FINGERPRINT.execute(connection, instance=sop_instance_uid).fetchone()
         return known[0] if known is not None and is_older(known[0]) else ""
 
     return find

@@ -207,6 +207,21 @@ def by_driver(connection: Connection, statement: str, values: tuple[Any, ...] | 
         ) from error
 
 
+@contextmanager
+def any_text(connection: sqlite3.Connection, errors: str) -> Iterator[None]:
+    """Within the block text that is no UTF-8 is read as well: SQLite keeps whatever somebody wrote past this program.
+
+    Args:
+        connection: The driver's.
+        errors: What becomes of octets that are none (``bytes.decode``).
+    """
+    usual, connection.text_factory = connection.text_factory, lambda octets: octets.decode(errors=errors)
+    try:
+        yield
+    finally:
+        connection.text_factory = usual
+
+
 def _lock(connection: Connection) -> None:
     postgresql = connection.dialect.name == "postgresql"
     by_driver(connection, f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})" if postgresql else "BEGIN IMMEDIATE")

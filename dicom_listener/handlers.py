@@ -103,7 +103,7 @@ class Intake:
     critical_water_bytes: int
     maximum_object_bytes: int
     site_key: str
-    older_fingerprint: Callable[[str], str] = lambda _: ""
+    older_fingerprint: Callable[[str], str]
 
     def begin(self, opened: OpenAssociation, request: StoreRequest) -> "IncomingInstance":
         """Begin to take one object, or to throw it away if the command alone says that it cannot be taken."""

@@ -69,6 +69,7 @@ class _Bench:
             critical_water_bytes=1000,
             maximum_object_bytes=maximum_object_bytes,
             site_key="the site key",
+            older_fingerprint=lambda _: "",
         )
 
     def store(
