@@ -31,6 +31,7 @@ from seg_cases import ARTERY_AND_VEIN, CASES, IDENTITY, mask_for, segmentation_o
 from seg_checks import dciodvfy_messages, dcmqi_answer, has_dciodvfy, has_dcmqi
 from viewer_table import ROWS, YES, Row
 
+from dicom_core.kept_answers import keep_answers
 from dicom_core.result import ResultKind
 from worker.result_header.catalogue import colour_of
 from worker.seg_reader.reading import MaskKey, iterate_frames, read_masks
@@ -147,6 +148,7 @@ def send(files: list[Path], orthanc: Orthanc) -> dict[Path, int]:
         entity.add_requested_context(sop_class, syntax)
     association = entity.associate(orthanc.host, orthanc.dicom_port, ae_title=orthanc.ae_title)
     assert association.is_established
+    keep_answers(association)
     try:
         return {path: association.send_c_store(dataset).Status for path, dataset in datasets.items()}
     finally:
